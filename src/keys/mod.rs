@@ -1,0 +1,15 @@
+//! Keys: their form, their records, where they are kept, and what is remembered of them.
+//!
+//! A presented key is text from a stranger. It becomes an [`ApiKey`] (which cannot print itself) after its length and
+//! characters were checked, is known from then on by its [`KeyDigest`], and is looked up in the [`KeyCache`], which asks a
+//! [`KeySource`] at most once at a time for the same key.
+
+mod cache;
+mod record;
+mod secret;
+mod source;
+
+pub use cache::{KeyCache, Remembered};
+pub use record::{KeyRecord, KeyStatus, Owner};
+pub use secret::{ApiKey, KeyDigest};
+pub use source::{KeySource, KeySourceError, Verifying};

@@ -1,0 +1,9 @@
+//! Latchkey: API-key authorization for AI APIs behind Envoy.
+//!
+//! The rooms of this crate, and the way of one request through them, are described in `ARCHITECTURE.md`.
+
+pub mod config;
+pub mod decision;
+pub mod keys;
+pub mod limits;
+pub mod authorizer;
