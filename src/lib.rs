@@ -7,3 +7,7 @@ pub mod decision;
 pub mod keys;
 pub mod limits;
 pub mod authorizer;
+pub mod cli;
+pub mod envoy;
+pub mod server;
+pub mod telemetry;

@@ -1,0 +1,1 @@
+//! What Envoy speaks: the check service and its wire format.

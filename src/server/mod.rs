@@ -1,0 +1,1 @@
+//! The composition root: opens, binds, wires, runs, drains.
