@@ -4,91 +4,268 @@
 //! spot whenever nothing has to be looked up, which is nearly always; [`Authorizer::authorize`] waits for the key source,
 //! within the deadline, and does the rest in the same way.
 
-use std::fmt;
+mod outcome;
+
+use std::ops::Deref;
 use std::sync::Arc;
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwap;
+use tracing::debug;
 
+pub use self::outcome::{Arrival, DecisionId, Outcome};
 use crate::config::Per;
 use crate::decision::{
-    self, Admitted, Candidate, CompiledRoute, Decision, Denial, Facts, InvalidKey, Next, Policy, Refused, RequestView,
+    self, Candidate, CompiledRoute, Decision, Denial, Facts, InvalidKey, Next, Policy, Reading, Refused,
+    RequestView,
 };
 use crate::keys::{ApiKey, KeyCache, KeyDigest, KeyRecord, Remembered};
 use crate::limits::{LocalLimits, NamedLimit, Subject, Verdict};
+use crate::telemetry::{CheckMetrics, PolicyCounters};
 
 /// Joins decision, keys and limits; one for the process.
 pub struct Authorizer {
-    policy: ArcSwap<Policy>,
+    active: ArcSwap<ActivePolicy>,
     keys: Arc<KeyCache>,
     limits: LocalLimits,
+    metrics: CheckMetrics,
 }
 
-/// When a request arrived, on both clocks.
-#[derive(Clone, Copy, Debug)]
-pub struct Arrival {
-    /// For deadlines and durations.
-    pub instant: Instant,
-    /// Milliseconds since the Unix epoch, for expiry and limits.
-    pub unix_ms: u64,
+/// The policy in force and its counters; a request works with one from its start to its end, also during a reload.
+pub struct ActivePolicy {
+    policy: Policy,
+    counters: PolicyCounters,
 }
 
-impl Arrival {
-    /// Now.
-    pub fn now() -> Self {
-        let unix = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-        Self { instant: Instant::now(), unix_ms: u64::try_from(unix.as_millis()).unwrap_or(u64::MAX) }
+impl Deref for ActivePolicy {
+    type Target = Policy;
+
+    fn deref(&self) -> &Policy {
+        &self.policy
     }
-}
-
-/// 128 random bits that name one decision, everywhere.
-#[derive(Clone, Copy, PartialEq, Eq, Hash)]
-pub struct DecisionId([u8; 16]);
-
-impl DecisionId {
-    /// 32 lower-case hexadecimal digits.
-    pub fn to_hex(self) -> [u8; 32] {
-        const DIGITS: &[u8; 16] = b"0123456789abcdef";
-        let mut hex = [0; 32];
-        for (pair, byte) in hex.chunks_exact_mut(2).zip(self.0) {
-            pair[0] = DIGITS[usize::from(byte >> 4)];
-            pair[1] = DIGITS[usize::from(byte & 15)];
-        }
-        hex
-    }
-}
-
-impl fmt::Display for DecisionId {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(std::str::from_utf8(&self.to_hex()).unwrap_or_default())
-    }
-}
-
-impl fmt::Debug for DecisionId {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        fmt::Display::fmt(self, f)
-    }
-}
-
-/// What became of a request, with everything that an answer, a log line and a metric need.
-#[derive(Debug)]
-pub struct Outcome<'r> {
-    /// Its name.
-    pub decision_id: DecisionId,
-    /// Allow or deny.
-    pub decision: Decision,
-    /// What was read of the request.
-    pub facts: Facts<'r>,
-    /// The verified key, also when the request was then refused.
-    pub identity: Option<Arc<KeyRecord>>,
-    /// The route, if one was found and may be told.
-    pub route: Option<Arc<CompiledRoute>>,
-    /// The limit that was counted, and what came of it.
-    pub limit: Option<(Arc<NamedLimit>, Verdict)>,
-    /// When the request arrived.
-    pub arrival: Arrival,
 }
 
 /// The key has to be looked up: call [`Authorizer::authorize`].
 #[derive(Debug)]
 pub struct NeedsLookUp;
+
+impl Authorizer {
+    /// Puts the parts together under a first policy.
+    pub fn new(policy: Policy, keys: Arc<KeyCache>, limits: LocalLimits, metrics: CheckMetrics) -> Self {
+        let counters = metrics.for_policy(&policy);
+        let active = ArcSwap::from_pointee(ActivePolicy { policy, counters });
+        Self { active, keys, limits, metrics }
+    }
+
+    /// The policy in force.
+    pub fn policy(&self) -> Arc<ActivePolicy> {
+        self.active.load_full()
+    }
+
+    /// Swaps the policy as a whole. Requests under way end with the one that they began with.
+    pub fn replace_policy(&self, policy: Policy) {
+        let counters = self.metrics.for_policy(&policy);
+        self.active.store(Arc::new(ActivePolicy { policy, counters }));
+    }
+
+    /// The counters of the limits, for their metrics.
+    pub fn limits(&self) -> &LocalLimits {
+        &self.limits
+    }
+
+    /// Decides without waiting, if nothing has to be looked up.
+    pub fn authorize_now<'r, R: RequestView>(
+        &self,
+        policy: &Policy,
+        request: &'r R,
+        arrival: Arrival,
+    ) -> Result<Outcome<'r>, NeedsLookUp> {
+        let Reading { facts, next } = decision::read(policy, request);
+        let case = Case { authorizer: self, policy, facts, arrival };
+        match case.without_key(next) {
+            Ok(outcome) => Ok(outcome),
+            Err((case, candidate)) => {
+                let digest = KeyDigest::of(candidate.key());
+                match self.keys.get(&digest, arrival.instant) {
+                    Remembered::Known(record) => Ok(case.with_record(candidate, Some(record))),
+                    Remembered::Unknown => Ok(case.with_record(candidate, None)),
+                    Remembered::Nothing => Err(NeedsLookUp),
+                }
+            }
+        }
+    }
+
+    /// Decides, and looks the key up if that is needed. Ends by the deadline, give or take the time of the decision itself.
+    pub async fn authorize<'r, R: RequestView>(
+        &self,
+        policy: &Policy,
+        request: &'r R,
+        arrival: Arrival,
+        deadline: Instant,
+    ) -> Outcome<'r> {
+        let Reading { facts, next } = decision::read(policy, request);
+        let case = Case { authorizer: self, policy, facts, arrival };
+        let (case, candidate) = match case.without_key(next) {
+            Ok(outcome) => return outcome,
+            Err(wanted) => wanted,
+        };
+        let Some(key) = ApiKey::presented(candidate.key()) else {
+            let route = candidate.route().cloned();
+            return case.unverified(Denial::InvalidKey(InvalidKey::Malformed), route, None);
+        };
+        let found = self.keys.look_up(key, case.facts.client_address, deadline).await;
+        match found {
+            Ok(record) if Instant::now() < deadline => case.with_record(candidate, record),
+            // Too late is no answer: Envoy has given up, and an allow that nobody waits for must not exist.
+            Ok(_) => case.source_unavailable(candidate),
+            Err(error) => {
+                debug!(%error, "key source gave no answer");
+                case.source_unavailable(candidate)
+            }
+        }
+    }
+
+    /// Counts and logs an outcome; `took` is the time from arrival to answer.
+    pub fn record(&self, policy: &ActivePolicy, outcome: &Outcome<'_>, took: Duration) {
+        let route = outcome.route.as_ref();
+        policy.counters.record(route.map(|route| route.index), &outcome.decision, took);
+        debug!(
+            decision.id = %outcome.decision_id,
+            decision.outcome = outcome.verb(),
+            decision.reason = outcome.decision.reason(),
+            route.name = route.map(|route| &*route.settings.name),
+            key.id = outcome.identity.as_ref().map(|record| &*record.id),
+            owner = outcome.identity.as_ref().and_then(|record| record.owner.as_ref()).map(tracing::field::display),
+            request.id = outcome.facts.request_id,
+            client.address = outcome.facts.client_address.map(tracing::field::display),
+            duration_us = u64::try_from(took.as_micros()).unwrap_or(u64::MAX),
+            "check"
+        );
+    }
+}
+
+/// A request on its way to its outcome.
+struct Case<'a, 'r> {
+    authorizer: &'a Authorizer,
+    policy: &'a Policy,
+    facts: Facts<'r>,
+    arrival: Arrival,
+}
+
+impl<'r> Case<'_, 'r> {
+    /// The outcome, if no key has to be verified; else the key that has to be.
+    #[expect(clippy::result_large_err, reason = "not an error: the case goes on with it")]
+    fn without_key(self, next: Next<'r>) -> Result<Outcome<'r>, (Self, Candidate<'r>)> {
+        match next {
+            Next::Decided { decision, route } => Ok(self.end(decision, route, None, None)),
+            Next::Unverified { denial, route } => Ok(self.unverified(denial, route, None)),
+            Next::Verify(candidate) if self.authorizer.keys.can_know(candidate.key()) => Err((self, candidate)),
+            Next::Verify(candidate) => {
+                let route = candidate.route().cloned();
+                Ok(self.unverified(Denial::InvalidKey(InvalidKey::Malformed), route, None))
+            }
+        }
+    }
+
+    /// Judges what the source said of the key.
+    fn with_record(self, candidate: Candidate<'r>, record: Option<Arc<KeyRecord>>) -> Outcome<'r> {
+        let route = candidate.route().cloned();
+        match candidate.identify(record.clone(), self.arrival.unix_ms) {
+            Err(Refused::Unverified(kind)) => self.unverified(Denial::InvalidKey(kind), route, record),
+            Err(Refused::Denied(denial)) => self.end(Decision::Deny(denial), route, record, None),
+            Ok(admitted) => {
+                let counted = admitted.limit().map(|limit| {
+                    let subject = subject(limit, admitted.record(), admitted.route(), &self.facts);
+                    let verdict = self.authorizer.limits.count(limit, subject, self.arrival.unix_ms);
+                    (Arc::clone(limit), verdict)
+                });
+                let decision = match &counted {
+                    Some((limit, verdict)) if !verdict.allowed => over(limit, verdict),
+                    _ => admitted.decide(),
+                };
+                self.end(decision, route, record, counted)
+            }
+        }
+    }
+
+    /// Nobody proved to be anyone: refused as over the limit of the address, or as `denial`, counted.
+    fn unverified(
+        self,
+        denial: Denial,
+        route: Option<Arc<CompiledRoute>>,
+        record: Option<Arc<KeyRecord>>,
+    ) -> Outcome<'r> {
+        let address = Subject::Address(self.facts.client_address);
+        let counted = self.policy.unauthenticated.as_ref().map(|limit| {
+            (Arc::clone(limit), self.authorizer.limits.count(limit, address, self.arrival.unix_ms))
+        });
+        match counted {
+            Some((limit, verdict)) if !verdict.allowed => {
+                self.end(over(&limit, &verdict), route, record, Some((limit, verdict)))
+            }
+            _ => self.end(Decision::Deny(denial), route, record, None),
+        }
+    }
+
+    /// The source gave no answer. Not counted: it is no fault of the caller. An address over its limit hears of that first.
+    fn source_unavailable(self, candidate: Candidate<'r>) -> Outcome<'r> {
+        let route = candidate.route().cloned();
+        let address = Subject::Address(self.facts.client_address);
+        let seen = self.policy.unauthenticated.as_ref().map(|limit| {
+            (Arc::clone(limit), self.authorizer.limits.peek(limit, address, self.arrival.unix_ms))
+        });
+        match seen {
+            Some((limit, verdict)) if !verdict.allowed => {
+                self.end(over(&limit, &verdict), route, None, Some((limit, verdict)))
+            }
+            _ => self.end(Decision::Deny(Denial::SourceUnavailable), route, None, None),
+        }
+    }
+
+    fn end(
+        self,
+        decision: Decision,
+        route: Option<Arc<CompiledRoute>>,
+        identity: Option<Arc<KeyRecord>>,
+        limit: Option<(Arc<NamedLimit>, Verdict)>,
+    ) -> Outcome<'r> {
+        Outcome {
+            decision_id: DecisionId::new(),
+            decision,
+            facts: self.facts,
+            identity,
+            route,
+            limit,
+            arrival: self.arrival,
+        }
+    }
+}
+
+fn over(limit: &Arc<NamedLimit>, verdict: &Verdict) -> Decision {
+    Decision::Deny(Denial::RateLimited { limit: Arc::clone(limit), retry_after: verdict.retry_after })
+}
+
+/// Whose request a route's limit counts.
+fn subject<'a>(
+    limit: &NamedLimit,
+    record: &'a KeyRecord,
+    route: &'a CompiledRoute,
+    facts: &Facts<'_>,
+) -> Subject<'a> {
+    match limit.rule.per {
+        Per::Key => Subject::Key(&record.id),
+        Per::Owner => match &record.owner {
+            Some(owner) => {
+                let (kind, id) = owner.context();
+                Subject::Owner(kind, id)
+            }
+            // A record without an owner is refused before any limit; its key stands for it all the same.
+            None => Subject::Key(&record.id),
+        },
+        Per::Address => Subject::Address(facts.client_address),
+        Per::Route => Subject::Route(&route.settings.name),
+    }
+}
+
+#[cfg(test)]
+mod tests;
