@@ -34,7 +34,9 @@ impl FakeRequest {
             headers: Vec::new(),
             peer: Some(IpAddr::from([192, 0, 2, 1])),
         };
-        request.header("x-forwarded-proto", "https").header("x-request-id", "request-1")
+        request
+            .header("x-forwarded-proto", "https")
+            .header("x-request-id", "request-1")
     }
 
     pub(crate) fn header(mut self, name: impl AsRef<[u8]>, value: impl AsRef<[u8]>) -> Self {
@@ -96,7 +98,10 @@ pub(crate) fn route(name: &str, methods: &str, path: &str, scopes: &str) -> Rout
             optional: false,
             api: "api_ai".into(),
             scopes: ScopeRule::All(
-                scopes.split_whitespace().map(|scope| scope.parse().expect("good scope")).collect(),
+                scopes
+                    .split_whitespace()
+                    .map(|scope| scope.parse().expect("good scope"))
+                    .collect(),
             ),
             rate_limit: None,
             guard: None,
@@ -115,7 +120,10 @@ pub(crate) fn route_with(mut route: Route, change: impl FnOnce(&mut KeyAccess)) 
 
 /// A public route.
 pub(crate) fn public(name: &str, path: &str) -> Route {
-    Route { access: Access::Public, ..route(name, "", path, "") }
+    Route {
+        access: Access::Public,
+        ..route(name, "", path, "")
+    }
 }
 
 /// Settings as the defaults of the embedded configuration, with a short list of routes: public `/healthz`, and
@@ -130,7 +138,12 @@ pub(crate) fn settings() -> Settings {
         code: "AI_RATE_LIMITED".into(),
     };
     let tcp = |port| ListenAddress::Tcp(([127, 0, 0, 1], port).into());
-    let scopes = ["read:ai_chats", "write:ai_chat", "read:ai_analytics", "write:ai_analytics"];
+    let scopes = [
+        "read:ai_chats",
+        "write:ai_chat",
+        "read:ai_analytics",
+        "write:ai_analytics",
+    ];
     let name = |name: &str| name.parse().expect("good header name");
     Settings {
         listen: Listen {
@@ -143,7 +156,10 @@ pub(crate) fn settings() -> Settings {
         },
         store: StoreUrl::Sqlite(PathBuf::from("latchkey.db")),
         redis: None,
-        drain: Drain { settle: Duration::ZERO, grace: second },
+        drain: Drain {
+            settle: Duration::ZERO,
+            grace: second,
+        },
         apis: vec![Api {
             id: "api_ai".into(),
             name: "AI API".into(),
@@ -154,8 +170,14 @@ pub(crate) fn settings() -> Settings {
         check_deadline: Duration::from_millis(400),
         strip_headers: ["x-original-url", "x-http-method-override"].map(name).into(),
         credentials: vec![
-            CredentialPlace::Header { name: name("authorization"), scheme: Some("Bearer".into()) },
-            CredentialPlace::Header { name: name("x-api-key"), scheme: None },
+            CredentialPlace::Header {
+                name: name("authorization"),
+                scheme: Some("Bearer".into()),
+            },
+            CredentialPlace::Header {
+                name: name("x-api-key"),
+                scheme: None,
+            },
         ],
         keys: KeySettings {
             source: SourceKind::Store,
@@ -190,8 +212,15 @@ pub(crate) fn settings() -> Settings {
             context_owner: name("x-auth-context-owner"),
         },
         management: Management::default(),
-        usage: Usage { retention: 3600 * second, slow_after: 5 * second },
-        telemetry: Telemetry { log_format: LogFormat::Text, log_level: "info".into(), otlp_endpoint: None },
+        usage: Usage {
+            retention: 3600 * second,
+            slow_after: 5 * second,
+        },
+        telemetry: Telemetry {
+            log_format: LogFormat::Text,
+            log_level: "info".into(),
+            otlp_endpoint: None,
+        },
     }
 }
 

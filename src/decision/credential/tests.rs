@@ -3,11 +3,19 @@ use proptest::prelude::*;
 use super::*;
 
 fn place(schemes: &[&str], bare: bool) -> HeaderPlace {
-    HeaderPlace { schemes: schemes.iter().map(|scheme| (*scheme).into()).collect(), bare }
+    HeaderPlace {
+        schemes: schemes.iter().map(|scheme| (*scheme).into()).collect(),
+        bare,
+    }
 }
 
 fn shown<'a>(found: &'a Option<Result<PresentedKey<'a>, InvalidKey>>) -> Option<Result<&'a str, InvalidKey>> {
-    found.as_ref().map(|found| found.as_ref().map(PresentedKey::as_str).map_err(|invalid| *invalid))
+    found.as_ref().map(|found| {
+        found
+            .as_ref()
+            .map(PresentedKey::as_str)
+            .map_err(|invalid| *invalid)
+    })
 }
 
 #[test]
@@ -47,7 +55,11 @@ fn a_header_with_a_scheme_holds_a_key_after_it() {
         ("lk_a", None),
         ("", None),
     ] {
-        assert_eq!(shown(&place(&["Bearer"], false).read(value.as_bytes())), expected, "{value:?}");
+        assert_eq!(
+            shown(&place(&["Bearer"], false).read(value.as_bytes())),
+            expected,
+            "{value:?}"
+        );
     }
 }
 
@@ -64,7 +76,11 @@ fn a_header_without_a_scheme_is_the_key() {
         (",", Err(Ambiguous)),
         ("Bearer lk_a", Err(Malformed)),
     ] {
-        assert_eq!(shown(&place(&[], true).read(value.as_bytes())), Some(expected), "{value:?}");
+        assert_eq!(
+            shown(&place(&[], true).read(value.as_bytes())),
+            Some(expected),
+            "{value:?}"
+        );
     }
     assert_eq!(shown(&place(&[], true).read(b"lk_\xff")), Some(Err(Malformed)));
 }
@@ -86,21 +102,32 @@ fn one_header_may_take_two_schemes_and_bare_keys() {
 #[test]
 fn two_finds_are_ambiguous_even_if_equal_or_bad() {
     let key = || place(&[], true).read(b"lk_a").unwrap();
-    for (first, second) in [(key(), key()), (Err(InvalidKey::Malformed), key()), (key(), Err(InvalidKey::Malformed))] {
+    for (first, second) in [
+        (key(), key()),
+        (Err(InvalidKey::Malformed), key()),
+        (key(), Err(InvalidKey::Malformed)),
+    ] {
         let mut presented = Presented::Nothing;
         presented.add(first);
         presented.add(second);
-        assert!(matches!(presented, Presented::Invalid(InvalidKey::Ambiguous)), "{presented:?}");
+        assert!(
+            matches!(presented, Presented::Invalid(InvalidKey::Ambiguous)),
+            "{presented:?}"
+        );
     }
 }
 
 fn query() -> QueryPlaces {
-    QueryPlaces { names: vec!["api_key".into(), "a b".into()] }
+    QueryPlaces {
+        names: vec!["api_key".into(), "a b".into()],
+    }
 }
 
 fn cut(target: &str, only: Option<&OwnShape>) -> Option<String> {
     let path_len = target.find('?').unwrap_or(target.len());
-    query().cut(target.as_bytes(), path_len, only).map(|kept| String::from_utf8(kept).unwrap())
+    query()
+        .cut(target.as_bytes(), path_len, only)
+        .map(|kept| String::from_utf8(kept).unwrap())
 }
 
 #[test]
@@ -129,8 +156,15 @@ fn a_query_parameter_is_compared_and_read_decoded() {
     ] {
         let places = query();
         let found: Vec<_> = places.read(text.as_bytes()).collect();
-        let found: Vec<_> =
-            found.iter().map(|found| found.as_ref().map(PresentedKey::as_str).map_err(|invalid| *invalid)).collect();
+        let found: Vec<_> = found
+            .iter()
+            .map(|found| {
+                found
+                    .as_ref()
+                    .map(PresentedKey::as_str)
+                    .map_err(|invalid| *invalid)
+            })
+            .collect();
         assert_eq!(found, expected, "{text:?}");
     }
 }
@@ -160,14 +194,18 @@ fn a_query_parameter_is_cut_out_and_the_rest_stays() {
 
 #[test]
 fn a_foreign_value_can_be_left_in_the_query() {
-    let own = OwnShape { begin: b"lk_"[..].into() };
+    let own = OwnShape {
+        begin: b"lk_"[..].into(),
+    };
     assert_eq!(cut("/a?api_key=theirs", Some(&own)), None);
     assert_eq!(cut("/a?api_key=lk%5Fours&x", Some(&own)).as_deref(), Some("/a?x"));
 }
 
 #[test]
 fn our_own_shape_is_seen_where_a_word_begins() {
-    let own = OwnShape { begin: b"lk_"[..].into() };
+    let own = OwnShape {
+        begin: b"lk_"[..].into(),
+    };
     for (text, expected) in [
         ("lk_a", true),
         ("Bearer lk_a", true),

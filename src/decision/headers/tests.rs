@@ -12,10 +12,16 @@ fn request() -> FakeRequest {
 
 /// What is removed of a request with these headers.
 fn removed(headers: &[(&str, &str)]) -> Vec<String> {
-    let request = headers.iter().fold(request(), |request, (name, value)| request.header(name, value));
+    let request = headers
+        .iter()
+        .fold(request(), |request, (name, value)| request.header(name, value));
     let index = HeaderIndex::compile(&settings());
     let read = index.read(&request);
-    read.facts.remove.iter().map(|name| String::from_utf8_lossy(name).into_owned()).collect()
+    read.facts
+        .remove
+        .iter()
+        .map(|name| String::from_utf8_lossy(name).into_owned())
+        .collect()
 }
 
 fn presented(request: &FakeRequest) -> Result<Option<String>, InvalidKey> {
@@ -31,30 +37,64 @@ fn presented(request: &FakeRequest) -> Result<Option<String>, InvalidKey> {
 fn what_must_not_reach_the_backend_is_removed() {
     for (headers, expected) in [
         (vec![], vec![]),
-        (vec![("accept", "*/*"), ("host", "h"), ("content-length", "3")], vec![]),
+        (
+            vec![("accept", "*/*"), ("host", "h"), ("content-length", "3")],
+            vec![],
+        ),
         (vec![("authorization", "Bearer lk_a")], vec!["authorization"]),
         (vec![("authorization", "Bearer")], vec!["authorization"]),
         (vec![("authorization", "Basic dXNlcg==")], vec![]),
         (vec![("authorization", "lk_a")], vec!["authorization"]),
         (vec![("authorization", "Token lk_a")], vec!["authorization"]),
         (vec![("x-api-key", "anything")], vec!["x-api-key"]),
-        (vec![("x-api-key", "lk_a"), ("x-api-key", "lk_b")], vec!["x-api-key"]),
-        (vec![("x-api-key", "a"), ("authorization", "Bearer b")], vec!["authorization", "x-api-key"]),
+        (
+            vec![("x-api-key", "lk_a"), ("x-api-key", "lk_b")],
+            vec!["x-api-key"],
+        ),
+        (
+            vec![("x-api-key", "a"), ("authorization", "Bearer b")],
+            vec!["authorization", "x-api-key"],
+        ),
         // A tenant header's own spelling is for the answer to set or to remove; every other goes.
         (vec![("x-auth-org-code", "evil")], vec![]),
         (vec![("x_auth_org_code", "evil")], vec!["x_auth_org_code"]),
         (vec![("x.auth.org.code", "evil")], vec!["x.auth.org.code"]),
         (vec![("x-auth_org.code", "evil")], vec!["x-auth_org.code"]),
-        (vec![("x-auth-org_code", "a"), ("x-auth-org_code", "b")], vec!["x-auth-org_code"]),
-        (vec![("x_auth_key_id", "1"), ("x_auth_user_id", "2")], vec!["x_auth_key_id", "x_auth_user_id"]),
-        (vec![("x_auth_scopes", "1"), ("x_auth_context.owner", "2")], vec!["x_auth_context.owner", "x_auth_scopes"]),
-        (vec![("x-auth-org-codes", "1"), ("x-auth-org", "1"), ("xauth-org-code", "1")], vec![]),
+        (
+            vec![("x-auth-org_code", "a"), ("x-auth-org_code", "b")],
+            vec!["x-auth-org_code"],
+        ),
+        (
+            vec![("x_auth_key_id", "1"), ("x_auth_user_id", "2")],
+            vec!["x_auth_key_id", "x_auth_user_id"],
+        ),
+        (
+            vec![("x_auth_scopes", "1"), ("x_auth_context.owner", "2")],
+            vec!["x_auth_context.owner", "x_auth_scopes"],
+        ),
+        (
+            vec![
+                ("x-auth-org-codes", "1"),
+                ("x-auth-org", "1"),
+                ("xauth-org-code", "1"),
+            ],
+            vec![],
+        ),
         // Strip headers go in every spelling.
         (vec![("x-original-url", "/admin")], vec!["x-original-url"]),
         (vec![("x_original_url", "/admin")], vec!["x_original_url"]),
-        (vec![("x-http-method-override", "PUT")], vec!["x-http-method-override"]),
-        (vec![("x-envoy-auth-failure-mode-allowed", "true")], vec!["x-envoy-auth-failure-mode-allowed"]),
-        (vec![("x_envoy_auth_failure_mode_allowed", "true")], vec!["x_envoy_auth_failure_mode_allowed"]),
+        (
+            vec![("x-http-method-override", "PUT")],
+            vec!["x-http-method-override"],
+        ),
+        (
+            vec![("x-envoy-auth-failure-mode-allowed", "true")],
+            vec!["x-envoy-auth-failure-mode-allowed"],
+        ),
+        (
+            vec![("x_envoy_auth_failure_mode_allowed", "true")],
+            vec!["x_envoy_auth_failure_mode_allowed"],
+        ),
         (vec![("", "x"), (":path", "/"), (":authority", "h")], vec![]),
     ] {
         assert_eq!(removed(&headers), expected, "{headers:?}");
@@ -66,13 +106,22 @@ fn what_http_needs_is_never_removed() {
     let settings = settings_with(|settings| {
         settings.tenant_headers.key_id = "content.length".parse().unwrap();
         settings.tenant_headers.org_code = "x_request_id".parse().unwrap();
-        settings.strip_headers = vec!["transfer_encoding".parse().unwrap(), "x-envoy-foo".parse().unwrap()];
+        settings.strip_headers = vec![
+            "transfer_encoding".parse().unwrap(),
+            "x-envoy-foo".parse().unwrap(),
+        ];
     });
     let request = request()
         .header("content-length", "1")
         .header("transfer-encoding", "chunked")
         .header("x-envoy-foo", "1");
-    assert!(HeaderIndex::compile(&settings).read(&request).facts.remove.is_empty());
+    assert!(
+        HeaderIndex::compile(&settings)
+            .read(&request)
+            .facts
+            .remove
+            .is_empty()
+    );
     let blind = blind_removals(&settings);
     assert!(!blind.iter().any(|name| NEEDED.contains(&&**name)), "{blind:?}");
 }
@@ -82,17 +131,36 @@ fn a_foreign_credential_can_be_kept() {
     for (headers, expected) in [
         (vec![("authorization", "Bearer theirs")], vec![]),
         (vec![("authorization", "Bearer lk_ours")], vec!["authorization"]),
-        (vec![("x-api-key", "theirs"), ("authorization", "Bearer lk_ours")], vec!["authorization"]),
-        (vec![("x-api-key", "theirs"), ("x-api-key", "lk_ours")], vec!["x-api-key"]),
-        (vec![("x-api-key", "lk_ours"), ("x-api-key", "theirs")], vec!["x-api-key"]),
+        (
+            vec![("x-api-key", "theirs"), ("authorization", "Bearer lk_ours")],
+            vec!["authorization"],
+        ),
+        (
+            vec![("x-api-key", "theirs"), ("x-api-key", "lk_ours")],
+            vec!["x-api-key"],
+        ),
+        (
+            vec![("x-api-key", "lk_ours"), ("x-api-key", "theirs")],
+            vec!["x-api-key"],
+        ),
         (vec![("x-api-key", "theirs,lk_ours")], vec!["x-api-key"]),
-        (vec![("x-api-key", "theirs"), ("x_auth_org_code", "evil")], vec!["x_auth_org_code"]),
+        (
+            vec![("x-api-key", "theirs"), ("x_auth_org_code", "evil")],
+            vec!["x_auth_org_code"],
+        ),
     ] {
-        let request = headers.iter().fold(request(), |request, (name, value)| request.header(name, value));
+        let request = headers
+            .iter()
+            .fold(request(), |request, (name, value)| request.header(name, value));
         let index = HeaderIndex::compile(&settings());
         let mut read = index.read(&request);
         read.keep_foreign_credentials();
-        let names: Vec<_> = read.facts.remove.iter().map(|name| String::from_utf8_lossy(name)).collect();
+        let names: Vec<_> = read
+            .facts
+            .remove
+            .iter()
+            .map(|name| String::from_utf8_lossy(name))
+            .collect();
         assert_eq!(names, expected, "{headers:?}");
     }
 }
@@ -104,23 +172,53 @@ fn two_credentials_are_never_one() {
         (vec![], Ok(None)),
         (vec![("authorization", "Bearer a")], Ok(Some("a"))),
         (vec![("x-api-key", "a")], Ok(Some("a"))),
-        (vec![("authorization", "Basic x"), ("x-api-key", "a")], Ok(Some("a"))),
-        (vec![("authorization", "Basic x"), ("authorization", "Basic y")], Ok(None)),
+        (
+            vec![("authorization", "Basic x"), ("x-api-key", "a")],
+            Ok(Some("a")),
+        ),
+        (
+            vec![("authorization", "Basic x"), ("authorization", "Basic y")],
+            Ok(None),
+        ),
         (vec![("x_api_key", "a")], Ok(None)),
         (vec![("x-api-key", "")], Err(InvalidKey::Malformed)),
         (vec![("authorization", "Bearer a"), ("x-api-key", "a")], ambiguous),
         (vec![("authorization", "Bearer a"), ("x-api-key", "")], ambiguous),
-        (vec![("authorization", "Bearer a"), ("authorization", "Bearer a")], ambiguous),
-        (vec![("authorization", "Basic x"), ("authorization", "Bearer a")], ambiguous),
-        (vec![("authorization", "Bearer a"), ("authorization", "Basic x")], ambiguous),
-        (vec![("authorization", "Basic x"), ("authorization", ""), ("authorization", "Bearer a")], ambiguous),
-        (vec![("authorization", "Bearer a"), ("authorization", "")], ambiguous),
+        (
+            vec![("authorization", "Bearer a"), ("authorization", "Bearer a")],
+            ambiguous,
+        ),
+        (
+            vec![("authorization", "Basic x"), ("authorization", "Bearer a")],
+            ambiguous,
+        ),
+        (
+            vec![("authorization", "Bearer a"), ("authorization", "Basic x")],
+            ambiguous,
+        ),
+        (
+            vec![
+                ("authorization", "Basic x"),
+                ("authorization", ""),
+                ("authorization", "Bearer a"),
+            ],
+            ambiguous,
+        ),
+        (
+            vec![("authorization", "Bearer a"), ("authorization", "")],
+            ambiguous,
+        ),
         (vec![("authorization", "Basic x, Bearer a")], ambiguous),
         (vec![("x-api-key", "a"), ("x-api-key", "a")], ambiguous),
-        (vec![("x-api-key", "a"), ("x-api-key", "b"), ("x-api-key", "c")], ambiguous),
+        (
+            vec![("x-api-key", "a"), ("x-api-key", "b"), ("x-api-key", "c")],
+            ambiguous,
+        ),
         (vec![("x-api-key", "a,b")], ambiguous),
     ] {
-        let request = headers.iter().fold(request(), |request, (name, value)| request.header(name, value));
+        let request = headers
+            .iter()
+            .fold(request(), |request, (name, value)| request.header(name, value));
         let expected = expected.map(|key: Option<&str>| key.map(str::to_owned));
         assert_eq!(presented(&request), expected, "{headers:?}");
     }
@@ -143,12 +241,19 @@ fn blind_removals_are_all_that_might_have_been_seen() {
         assert!(names.iter().any(|known| **known == *name), "{name} is missing");
     }
     for name in settings.tenant_headers.all() {
-        assert!(!names.iter().any(|known| **known == *name.as_str()), "{name} is set by the answer");
+        assert!(
+            !names.iter().any(|known| **known == *name.as_str()),
+            "{name} is set by the answer"
+        );
     }
     let index = HeaderIndex::compile(&settings);
     for name in &names {
         let request = request().header(&**name, "lk_a");
-        assert_eq!(index.read(&request).facts.remove, [name.as_bytes()], "{name} would not be removed when seen");
+        assert_eq!(
+            index.read(&request).facts.remove,
+            [name.as_bytes()],
+            "{name} would not be removed when seen"
+        );
     }
     assert!(names.is_sorted_by(|one, next| one < next));
     assert_eq!(spellings("a-b_c").len(), 9);
@@ -164,7 +269,11 @@ fn envoys_own_headers_tell_whether_all_are_shown() {
     assert!(blind(&bare));
     assert!(blind(&bare.clone().header("x-request-id", "1")));
     assert!(blind(&bare.clone().header("x-forwarded-proto", "http")));
-    assert!(!blind(&bare.header("x-request-id", "").header("x-forwarded-proto", "http")));
+    assert!(!blind(
+        &bare
+            .header("x-request-id", "")
+            .header("x-forwarded-proto", "http")
+    ));
 }
 
 #[test]
@@ -183,8 +292,9 @@ fn a_request_id_is_echoed_only_if_it_can_be() {
         (vec!["a\nb"], None),
         (vec!["a", "b"], None),
     ] {
-        let request =
-            ids.iter().fold(request().without_headers(), |request, id| request.header("x-request-id", id));
+        let request = ids.iter().fold(request().without_headers(), |request, id| {
+            request.header("x-request-id", id)
+        });
         assert_eq!(index.read(&request).facts.request_id, expected, "{ids:?}");
     }
 }
@@ -200,20 +310,46 @@ fn grpc_requests_and_upgrades_are_seen() {
         ("application/json", false),
         ("", false),
     ] {
-        assert_eq!(index.read(&request().header("content-type", value)).facts.is_grpc, expected, "{value:?}");
+        assert_eq!(
+            index.read(&request().header("content-type", value)).facts.is_grpc,
+            expected,
+            "{value:?}"
+        );
     }
     for (headers, expected) in [
         (vec![], false),
         (vec![("upgrade", "websocket"), ("connection", "Upgrade")], true),
-        (vec![("connection", "keep-alive, upgrade"), ("upgrade", "websocket")], true),
-        (vec![("connection", "keep-alive"), ("connection", "upgrade"), ("upgrade", "websocket")], true),
-        (vec![("connection", "upgrade"), ("connection", "close"), ("upgrade", "websocket")], true),
+        (
+            vec![("connection", "keep-alive, upgrade"), ("upgrade", "websocket")],
+            true,
+        ),
+        (
+            vec![
+                ("connection", "keep-alive"),
+                ("connection", "upgrade"),
+                ("upgrade", "websocket"),
+            ],
+            true,
+        ),
+        (
+            vec![
+                ("connection", "upgrade"),
+                ("connection", "close"),
+                ("upgrade", "websocket"),
+            ],
+            true,
+        ),
         (vec![("upgrade", "websocket")], true),
-        (vec![("upgrade", "websocket"), ("connection", "keep-alive")], false),
+        (
+            vec![("upgrade", "websocket"), ("connection", "keep-alive")],
+            false,
+        ),
         (vec![("connection", "upgrade")], false),
         (vec![(":protocol", "websocket")], true),
     ] {
-        let request = headers.iter().fold(request(), |request, (name, value)| request.header(name, value));
+        let request = headers
+            .iter()
+            .fold(request(), |request, (name, value)| request.header(name, value));
         assert_eq!(index.read(&request).facts.upgrade, expected, "{headers:?}");
     }
 }
@@ -228,20 +364,52 @@ fn the_client_address_is_where_the_settings_say() {
     for (setting, headers, expected) in [
         (Peer, vec![(XFF, "203.0.113.9"), (EXTERNAL, "203.0.113.9")], PEER),
         (EnvoyExternal, vec![(EXTERNAL, "203.0.113.9")], "203.0.113.9"),
-        (EnvoyExternal, vec![(EXTERNAL, "::ffff:203.0.113.9")], "203.0.113.9"),
+        (
+            EnvoyExternal,
+            vec![(EXTERNAL, "::ffff:203.0.113.9")],
+            "203.0.113.9",
+        ),
         (EnvoyExternal, vec![(EXTERNAL, "2001:db8::1")], "2001:db8::1"),
         (EnvoyExternal, vec![], PEER),
         (EnvoyExternal, vec![(EXTERNAL, "")], PEER),
         (EnvoyExternal, vec![(EXTERNAL, "unknown")], PEER),
         (EnvoyExternal, vec![(EXTERNAL, "203.0.113.9,203.0.113.8")], PEER),
-        (EnvoyExternal, vec![(EXTERNAL, "203.0.113.9"), (EXTERNAL, "203.0.113.9")], PEER),
-        (EnvoyExternal, vec![("x_envoy_external_address", "203.0.113.9")], PEER),
+        (
+            EnvoyExternal,
+            vec![(EXTERNAL, "203.0.113.9"), (EXTERNAL, "203.0.113.9")],
+            PEER,
+        ),
+        (
+            EnvoyExternal,
+            vec![("x_envoy_external_address", "203.0.113.9")],
+            PEER,
+        ),
         (forwarded(1), vec![(XFF, "203.0.113.9")], "203.0.113.9"),
-        (forwarded(1), vec![(XFF, "198.51.100.7, 203.0.113.9 ")], "203.0.113.9"),
-        (forwarded(2), vec![(XFF, "198.51.100.7, 203.0.113.9")], "198.51.100.7"),
-        (forwarded(2), vec![(XFF, "198.51.100.7"), (XFF, "203.0.113.9")], "198.51.100.7"),
-        (forwarded(3), vec![(XFF, "1.1.1.1,2.2.2.2"), (XFF, "3.3.3.3"), (XFF, "4.4.4.4")], "2.2.2.2"),
-        (forwarded(4), vec![(XFF, "1.1.1.1,2.2.2.2"), (XFF, "3.3.3.3,4.4.4.4")], "1.1.1.1"),
+        (
+            forwarded(1),
+            vec![(XFF, "198.51.100.7, 203.0.113.9 ")],
+            "203.0.113.9",
+        ),
+        (
+            forwarded(2),
+            vec![(XFF, "198.51.100.7, 203.0.113.9")],
+            "198.51.100.7",
+        ),
+        (
+            forwarded(2),
+            vec![(XFF, "198.51.100.7"), (XFF, "203.0.113.9")],
+            "198.51.100.7",
+        ),
+        (
+            forwarded(3),
+            vec![(XFF, "1.1.1.1,2.2.2.2"), (XFF, "3.3.3.3"), (XFF, "4.4.4.4")],
+            "2.2.2.2",
+        ),
+        (
+            forwarded(4),
+            vec![(XFF, "1.1.1.1,2.2.2.2"), (XFF, "3.3.3.3,4.4.4.4")],
+            "1.1.1.1",
+        ),
         (forwarded(3), vec![(XFF, "198.51.100.7, 203.0.113.9")], PEER),
         (forwarded(1), vec![(XFF, "203.0.113.9,")], PEER),
         (forwarded(1), vec![(XFF, "203.0.113.9, evil")], PEER),
@@ -249,9 +417,15 @@ fn the_client_address_is_where_the_settings_say() {
         (forwarded(1), vec![], PEER),
     ] {
         let index = HeaderIndex::compile(&settings_with(|settings| settings.client_address = setting));
-        let request = headers.iter().fold(request(), |request, (name, value)| request.header(name, value));
+        let request = headers
+            .iter()
+            .fold(request(), |request, (name, value)| request.header(name, value));
         let expected: IpAddr = expected.parse().unwrap();
-        assert_eq!(index.read(&request).facts.client_address, Some(expected), "{setting:?} {headers:?}");
+        assert_eq!(
+            index.read(&request).facts.client_address,
+            Some(expected),
+            "{setting:?} {headers:?}"
+        );
     }
     let index = HeaderIndex::compile(&settings());
     assert_eq!(index.read(&request().peer(None)).facts.client_address, None);

@@ -217,8 +217,14 @@ fn a_target_with_one_reading_is_accepted_unchanged() {
     for target in ACCEPTED {
         let read = Target::read(target.as_bytes());
         let read = read.unwrap_or_else(|_| panic!("{target:?} was refused"));
-        let (path, query) = target.split_once('?').map_or((*target, None), |(path, query)| (path, Some(query)));
-        assert!(read.path.eq_ignore_ascii_case(path.as_bytes()), "{target:?} became {:?}", read.path);
+        let (path, query) = target
+            .split_once('?')
+            .map_or((*target, None), |(path, query)| (path, Some(query)));
+        assert!(
+            read.path.eq_ignore_ascii_case(path.as_bytes()),
+            "{target:?} became {:?}",
+            read.path
+        );
         assert_eq!(read.path_len, path.len(), "{target:?}");
         assert_eq!(read.query, query.map(str::as_bytes), "{target:?}");
     }
@@ -227,7 +233,11 @@ fn a_target_with_one_reading_is_accepted_unchanged() {
 #[test]
 fn a_target_with_two_readings_is_refused() {
     for target in REFUSED {
-        assert!(Target::read(target).is_err(), "{:?} was accepted", target.escape_ascii().to_string());
+        assert!(
+            Target::read(target).is_err(),
+            "{:?} was accepted",
+            target.escape_ascii().to_string()
+        );
     }
 }
 
@@ -236,7 +246,10 @@ fn the_case_of_hex_digits_does_not_count() {
     let lower = Target::read(b"/v1/caf%c3%a9%3ax").unwrap();
     let upper = Target::read(b"/v1/caf%C3%A9%3Ax").unwrap();
     assert_eq!(lower.path, upper.path);
-    assert!(matches!(upper.path, Cow::Borrowed(_)), "what is canonical is not copied");
+    assert!(
+        matches!(upper.path, Cow::Borrowed(_)),
+        "what is canonical is not copied"
+    );
     assert_ne!(lower.path, Target::read(b"/V1/caf%C3%A9%3Ax").unwrap().path);
 }
 
@@ -317,7 +330,9 @@ fn normalise(path: &str) -> String {
     while let Some(char) = chars.next() {
         let mut ahead = chars.clone();
         let digits: String = ahead.by_ref().take(2).collect();
-        let byte = u8::from_str_radix(&digits, 16).ok().filter(|_| char == '%' && digits.len() == 2);
+        let byte = u8::from_str_radix(&digits, 16)
+            .ok()
+            .filter(|_| char == '%' && digits.len() == 2);
         match byte {
             Some(byte) if byte.is_ascii_alphanumeric() || b"-._~".contains(&byte) => {
                 decoded.push(char::from(byte));
@@ -349,8 +364,13 @@ fn decode_all(path: &[u8]) -> Vec<u8> {
     let mut decoded = Vec::new();
     let mut at = 0;
     while at < path.len() {
-        let digits = path.get(at + 1..at + 3).and_then(|digits| std::str::from_utf8(digits).ok());
-        match digits.and_then(|digits| u8::from_str_radix(digits, 16).ok()).filter(|_| path[at] == b'%') {
+        let digits = path
+            .get(at + 1..at + 3)
+            .and_then(|digits| std::str::from_utf8(digits).ok());
+        match digits
+            .and_then(|digits| u8::from_str_radix(digits, 16).ok())
+            .filter(|_| path[at] == b'%')
+        {
             Some(byte) => {
                 decoded.push(byte);
                 at += 3;
@@ -371,19 +391,58 @@ fn has_one_reading(target: &[u8]) {
     let decoded = String::from_utf8(decode_all(&read.path)).expect("UTF-8 after decoding");
     let (sent, seen): (Vec<_>, Vec<_>) = (path.split('/').collect(), decoded.split(['/', '\\']).collect());
     assert_eq!(sent.len(), seen.len(), "{path:?} has other segments once decoded");
-    assert!(seen.iter().all(|segment| *segment != "." && *segment != ".."), "{path:?}");
-    assert!(!decoded.chars().any(|char| char.is_control() || char == ';'), "{path:?}");
+    assert!(
+        seen.iter().all(|segment| *segment != "." && *segment != ".."),
+        "{path:?}"
+    );
+    assert!(
+        !decoded.chars().any(|char| char.is_control() || char == ';'),
+        "{path:?}"
+    );
     let twice = decode_all(decoded.as_bytes());
-    assert_eq!(twice, decoded.as_bytes(), "{path:?} is something else once decoded twice");
+    assert_eq!(
+        twice,
+        decoded.as_bytes(),
+        "{path:?} is something else once decoded twice"
+    );
 }
 
 /// Pieces that paths are made of, hostile ones above all.
 fn hostile_path() -> impl Strategy<Value = Vec<u8>> {
     let piece = prop_oneof![
         proptest::sample::select(vec![
-            "/", "/", ".", "..", "a", "ai", "%", "%2", "%2e", "%2F", "%25", "%5c", "%61", "%3b", "%3A", "%C3",
-            "%A9", "%c3%a9", "%E2%82%AC", "%c0%ae", "%20", "%00", ";", "\\", "//", "?", "#", ":", "2e", "C3",
-            "%7e", "%F0%9F%98%80",
+            "/",
+            "/",
+            ".",
+            "..",
+            "a",
+            "ai",
+            "%",
+            "%2",
+            "%2e",
+            "%2F",
+            "%25",
+            "%5c",
+            "%61",
+            "%3b",
+            "%3A",
+            "%C3",
+            "%A9",
+            "%c3%a9",
+            "%E2%82%AC",
+            "%c0%ae",
+            "%20",
+            "%00",
+            ";",
+            "\\",
+            "//",
+            "?",
+            "#",
+            ":",
+            "2e",
+            "C3",
+            "%7e",
+            "%F0%9F%98%80",
         ])
         .prop_map(|piece| piece.as_bytes().to_vec()),
         (0x21u8..0x7f).prop_map(|byte| vec![byte]),
@@ -407,6 +466,8 @@ proptest! {
 
 #[test]
 fn the_accepted_list_is_its_own_normal_form() {
-    ACCEPTED.iter().for_each(|target| has_one_reading(target.as_bytes()));
+    ACCEPTED
+        .iter()
+        .for_each(|target| has_one_reading(target.as_bytes()));
     assert!(ACCEPTED.len() + REFUSED.len() >= 120);
 }

@@ -5,7 +5,10 @@ use crate::config::Route;
 use crate::decision::testing::{policy_of, route};
 
 fn at(host: &str, route: Route) -> Route {
-    Route { host: Some(host.into()), ..route }
+    Route {
+        host: Some(host.into()),
+        ..route
+    }
 }
 
 fn table(routes: Vec<Route>) -> RouteTable {
@@ -75,7 +78,11 @@ fn the_most_specific_path_is_chosen_and_then_the_method() {
         ("GET", "admin.example.com", "/other", Ok("rest")),
         ("GET", "h", "/panel", Ok("rest")),
     ] {
-        assert_eq!(find(&table, method, host, path), expected, "{method} {host}{path}");
+        assert_eq!(
+            find(&table, method, host, path),
+            expected,
+            "{method} {host}{path}"
+        );
     }
 }
 
@@ -91,7 +98,10 @@ fn the_table_lists_its_routes_in_matching_order() {
         route("rest", "GET", "/a/{*x}", ""),
         at("z.example", route("host", "GET", "/{*rest}", "")),
     ]);
-    assert_eq!(names(&table), ["host", "b-get", "b-post", "b-any", "deep", "one", "rest", "any"]);
+    assert_eq!(
+        names(&table),
+        ["host", "b-get", "b-post", "b-any", "deep", "one", "rest", "any"]
+    );
 }
 
 #[test]
@@ -119,9 +129,14 @@ fn routes_that_differ_by_case_or_final_slash_can_stand_side_by_side() {
         route("one-folder", "", "/x/{id}/", ""),
         route("ONE", "", "/X/{id}", ""),
     ]);
-    for (path, name) in
-        [("/a", "small"), ("/A", "big"), ("/a/", "folder"), ("/x/1", "one"), ("/x/1/", "one-folder"), ("/X/1", "ONE")]
-    {
+    for (path, name) in [
+        ("/a", "small"),
+        ("/A", "big"),
+        ("/a/", "folder"),
+        ("/x/1", "one"),
+        ("/x/1/", "one-folder"),
+        ("/X/1", "ONE"),
+    ] {
         assert_eq!(find(&table, "GET", "h", path), Ok(name), "{path}");
     }
     assert_eq!(find(&table, "GET", "h", "/A/"), Err(NotAllowed::Twin));
@@ -129,7 +144,10 @@ fn routes_that_differ_by_case_or_final_slash_can_stand_side_by_side() {
 
 #[test]
 fn a_literal_may_have_escapes_in_either_case() {
-    let table = table(vec![route("coffee", "", "/caf%c3%a9/{x}", ""), route("exact", "", "/caf%c3%A9", "")]);
+    let table = table(vec![
+        route("coffee", "", "/caf%c3%a9/{x}", ""),
+        route("exact", "", "/caf%c3%A9", ""),
+    ]);
     assert_eq!(find(&table, "GET", "h", "/caf%C3%A9"), Ok("exact"));
     assert_eq!(find(&table, "GET", "h", "/caf%C3%A9/x"), Ok("coffee"));
 }
@@ -138,7 +156,10 @@ fn a_literal_may_have_escapes_in_either_case() {
 fn an_ipv6_host_is_compared_as_an_address() {
     let table = table(vec![at("[2001:db8:0::1]", route("v6", "", "/", ""))]);
     assert_eq!(find(&table, "GET", "[2001:db8::1]", "/"), Ok("v6"));
-    assert_eq!(find(&table, "GET", "[2001:db8::2]", "/"), Err(NotAllowed::NoRoute));
+    assert_eq!(
+        find(&table, "GET", "[2001:db8::2]", "/"),
+        Err(NotAllowed::NoRoute)
+    );
 }
 
 #[test]
@@ -154,20 +175,33 @@ fn takes(pattern: &[Segment], path: &[&str]) -> bool {
         (Some((Segment::Literal(text), pattern)), Some((segment, path))) => {
             **text == **segment && takes(pattern, path)
         }
-        (Some((Segment::One(_), pattern)), Some((segment, path))) => !segment.is_empty() && takes(pattern, path),
+        (Some((Segment::One(_), pattern)), Some((segment, path))) => {
+            !segment.is_empty() && takes(pattern, path)
+        }
         _ => false,
     }
 }
 
 /// What the table should say, by looking at one route after the other.
-fn find_by_hand<'t>(table: &'t RouteTable, method: &str, host: &str, path: &str) -> Result<&'t str, NotAllowed> {
+fn find_by_hand<'t>(
+    table: &'t RouteTable,
+    method: &str,
+    host: &str,
+    path: &str,
+) -> Result<&'t str, NotAllowed> {
     let segments: Vec<&str> = path.split('/').skip(1).collect();
     let of_host = |named: bool| {
-        let routes = table.iter().filter(move |route| route.settings.host.is_some() == named);
-        routes.filter(|route| route.settings.host.as_deref().is_none_or(|own| own == host)).collect::<Vec<_>>()
+        let routes = table
+            .iter()
+            .filter(move |route| route.settings.host.is_some() == named);
+        routes
+            .filter(|route| route.settings.host.as_deref().is_none_or(|own| own == host))
+            .collect::<Vec<_>>()
     };
     for routes in [of_host(true), of_host(false)] {
-        let first = routes.iter().find(|route| takes(route.settings.path.segments(), &segments));
+        let first = routes
+            .iter()
+            .find(|route| takes(route.settings.path.segments(), &segments));
         let lower = path.to_ascii_lowercase();
         let bare = lower.strip_suffix('/').unwrap_or(&lower);
         let is_lenient = |route: &&&Arc<CompiledRoute>| {
@@ -180,7 +214,11 @@ fn find_by_hand<'t>(table: &'t RouteTable, method: &str, host: &str, path: &str)
                 .collect();
             takes(&pattern, &bare.split('/').skip(1).collect::<Vec<_>>())
         };
-        let lenient = routes.iter().filter(is_lenient).map(|route| specificity(route.settings.path.segments())).min();
+        let lenient = routes
+            .iter()
+            .filter(is_lenient)
+            .map(|route| specificity(route.settings.path.segments()))
+            .min();
         let Some(first) = first else {
             if lenient.is_some() {
                 return Err(NotAllowed::Twin);
@@ -188,7 +226,9 @@ fn find_by_hand<'t>(table: &'t RouteTable, method: &str, host: &str, path: &str)
             continue;
         };
         let pattern = first.settings.path.segments();
-        let is_exact = pattern.iter().all(|segment| matches!(segment, Segment::Literal(_)));
+        let is_exact = pattern
+            .iter()
+            .all(|segment| matches!(segment, Segment::Literal(_)));
         if !is_exact && lenient.is_some_and(|lenient| lenient < specificity(pattern)) {
             return Err(NotAllowed::Twin);
         }
@@ -197,11 +237,21 @@ fn find_by_hand<'t>(table: &'t RouteTable, method: &str, host: &str, path: &str)
                 Segment::Literal(text) => Some(text.clone()),
                 _ => None,
             };
-            route.settings.path.segments().iter().map(|segment| (kind(segment), literal(segment))).collect()
+            route
+                .settings
+                .path
+                .segments()
+                .iter()
+                .map(|segment| (kind(segment), literal(segment)))
+                .collect()
         };
-        let same: Vec<_> = routes.iter().filter(|route| shape(route) == shape(first)).collect();
+        let same: Vec<_> = routes
+            .iter()
+            .filter(|route| shape(route) == shape(first))
+            .collect();
         let names = |wanted: &str| {
-            same.iter().find(|route| route.settings.methods.iter().any(|named| **named == *wanted))
+            same.iter()
+                .find(|route| route.settings.methods.iter().any(|named| **named == *wanted))
         };
         return names(method)
             .or_else(|| (method == "HEAD").then(|| names("GET")).flatten())
@@ -218,9 +268,16 @@ fn any_route() -> impl Strategy<Value = Route> {
     let method = proptest::sample::select(vec!["", "GET", "POST", "HEAD", "GET POST"]);
     let host = proptest::sample::select(vec![None, None, Some("h")]);
     (proptest::collection::vec(segment, 0..4), end, method, host).prop_map(|(segments, end, method, host)| {
-        let path = segments.iter().map(|segment| format!("/{segment}")).collect::<String>() + end;
+        let path = segments
+            .iter()
+            .map(|segment| format!("/{segment}"))
+            .collect::<String>()
+            + end;
         let path = if path.is_empty() { "/".to_owned() } else { path };
-        Route { host: host.map(Into::into), ..route(&format!("{host:?} {method} {path}"), method, &path, "") }
+        Route {
+            host: host.map(Into::into),
+            ..route(&format!("{host:?} {method} {path}"), method, &path, "")
+        }
     })
 }
 
