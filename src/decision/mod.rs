@@ -5,16 +5,24 @@
 //! route, its limit is counted; and [`Admitted::decide`] ends with the scopes. Only that, or a route that needs no key, makes
 //! a [`Grant`], so whoever holds one holds the proof that the request was allowed.
 
+mod address;
+mod credential;
 mod denial;
 mod facts;
 mod grant;
+mod headers;
+mod path;
 mod policy;
+mod routes;
 mod steps;
+#[cfg(test)]
+pub(crate) mod testing;
 mod view;
 
 pub use denial::{Denial, InvalidKey, NotAllowed};
 pub use facts::Facts;
 pub use grant::{Decision, Grant};
 pub use policy::{CompiledRoute, Policy};
+pub use routes::RouteTable;
 pub use steps::{Admitted, Candidate, Next, Reading, Refused, read};
 pub use view::RequestView;

@@ -3,12 +3,17 @@
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use super::denial::{Denial, InvalidKey};
+use super::credential::{Presented, PresentedKey};
+use super::denial::{Denial, InvalidKey, NotAllowed};
 use super::facts::Facts;
-use super::grant::Decision;
+use super::grant::{Decision, Grant, Ground};
+use super::headers::HeadersRead;
+use super::path::{Target, read_host};
 use super::policy::{CompiledRoute, Policy};
+use super::routes::Choice;
 use super::view::RequestView;
-use crate::keys::KeyRecord;
+use crate::config::{CorsPreflight, KeyAccess, Scope, ScopeRule};
+use crate::keys::{KeyRecord, KeyStatus};
 use crate::limits::NamedLimit;
 
 /// A request, read.
@@ -42,12 +47,13 @@ pub enum Next<'r> {
     Verify(Candidate<'r>),
 }
 
-/// A key to be verified, and what it is wanted for.
+/// A key to be verified, and what it is wanted for. Its `Debug` shows nothing of the key.
 #[derive(Debug)]
 pub struct Candidate<'r> {
-    key: &'r str,
-    route: Result<Arc<CompiledRoute>, super::denial::NotAllowed>,
+    key: PresentedKey<'r>,
+    route: Result<Arc<CompiledRoute>, NotAllowed>,
     client_address: Option<IpAddr>,
+    upgrade: bool,
 }
 
 /// Why a record is refused: as a key that proves nothing, or as a known caller.
@@ -68,17 +74,92 @@ pub struct Admitted {
 
 /// Reads the request: path, host, route, credential.
 pub fn read<'r, R: RequestView>(policy: &Policy, request: &'r R) -> Reading<'r> {
-    let _ = (policy, request);
-    Reading {
-        facts: Facts::default(),
-        next: Next::Decided { decision: Decision::Deny(Denial::Internal), route: None },
+    let mut headers = policy.headers.read(request);
+    let next = match Place::find(policy, request, headers.has_protocol) {
+        Ok(place) => place.next(policy, request, &mut headers),
+        Err(denial) => Next::Decided { decision: Decision::Deny(denial), route: None },
+    };
+    Reading { facts: headers.facts, next }
+}
+
+/// Where a request wants to go.
+struct Place<'p, 'r> {
+    target: Target<'r>,
+    choice: Result<&'p Choice, NotAllowed>,
+    route: Result<&'p Arc<CompiledRoute>, NotAllowed>,
+}
+
+impl<'p, 'r> Place<'p, 'r> {
+    fn find<R: RequestView>(policy: &'p Policy, request: &'r R, has_protocol: bool) -> Result<Self, Denial> {
+        // The target of a plain CONNECT is a host and a port; an upstream would open a tunnel to there.
+        if request.method() == b"CONNECT" && !has_protocol {
+            return Err(Denial::InvalidPath);
+        }
+        let target = Target::read(request.target()).map_err(|_| Denial::InvalidPath)?;
+        let host = read_host(request.host()).map_err(|_| Denial::InvalidHost)?;
+        let choice = policy.routes.find(&host, &target.path);
+        let route = choice.and_then(|choice| choice.route(request.method()));
+        Ok(Self { target, choice, route })
+    }
+
+    fn next<R: RequestView>(
+        self,
+        policy: &Policy,
+        request: &'r R,
+        headers: &mut HeadersRead<'r>,
+    ) -> Next<'r> {
+        if let Some((ground, route)) = self.open(request.method(), headers) {
+            headers.keep_foreign_credentials();
+            let own_shape = Some(policy.headers.own_shape());
+            headers.facts.new_target = policy.query.cut(request.target(), self.target.path_len, own_shape);
+            return allow_without_key(ground, route);
+        }
+        headers.facts.new_target = policy.query.cut(request.target(), self.target.path_len, None);
+        let mut presented = std::mem::take(&mut headers.presented);
+        for found in policy.query.read(self.target.query.unwrap_or_default()) {
+            presented.add(found);
+        }
+        match (presented, self.route) {
+            (Presented::Nothing, Ok(route)) if route.key_access().is_some_and(|access| access.optional) => {
+                allow_without_key(Ground::Optional, route)
+            }
+            (Presented::Nothing, route) => unverified(Denial::MissingKey, route),
+            (Presented::Invalid(invalid), route) => unverified(Denial::InvalidKey(invalid), route),
+            (Presented::Key(key), route) => Next::Verify(Candidate {
+                key,
+                route: route.cloned(),
+                client_address: headers.facts.client_address,
+                upgrade: headers.facts.upgrade,
+            }),
+        }
+    }
+
+    /// Why the request needs no key, whatever it carries, and by which route: a public one, or for a CORS preflight the one
+    /// of the method that the browser asks for.
+    fn open(&self, method: &[u8], headers: &HeadersRead<'_>) -> Option<(Ground, &'p Arc<CompiledRoute>)> {
+        if let Ok(route) = self.route
+            && route.key_access().is_none()
+        {
+            return Some((Ground::Public, route));
+        }
+        let asked = headers.preflight_for(method)?;
+        let route = self.choice.and_then(|choice| choice.route(asked)).ok()?;
+        (route.settings.cors_preflight == CorsPreflight::Allow).then_some((Ground::Preflight, route))
     }
 }
 
-impl<'r> Candidate<'r> {
+fn allow_without_key<'r>(ground: Ground, route: &Arc<CompiledRoute>) -> Next<'r> {
+    Next::Decided { decision: Decision::Allow(Grant::without_key(ground)), route: Some(route.clone()) }
+}
+
+fn unverified<'r>(denial: Denial, route: Result<&Arc<CompiledRoute>, NotAllowed>) -> Next<'r> {
+    Next::Unverified { denial, route: route.ok().cloned() }
+}
+
+impl Candidate<'_> {
     /// The presented key: visible ASCII, 1 to 256 bytes.
-    pub fn key(&self) -> &'r str {
-        self.key
+    pub fn key(&self) -> &str {
+        self.key.as_str()
     }
 
     /// The route that it is wanted for, if there is one.
@@ -88,8 +169,62 @@ impl<'r> Candidate<'r> {
 
     /// Judges the record that the source gave for the key; `now_ms` is milliseconds since the Unix epoch.
     pub fn identify(self, record: Option<Arc<KeyRecord>>, now_ms: u64) -> Result<Admitted, Refused> {
-        let _ = (record, now_ms, self.client_address);
-        Err(Refused::Unverified(InvalidKey::Unknown))
+        let record = record.ok_or(InvalidKey::Unknown).map_err(Refused::Unverified)?;
+        check_validity(&record, now_ms).map_err(Refused::Unverified)?;
+        let route = self.admit(&record).map_err(Refused::Denied)?;
+        Ok(Admitted { record, route })
+    }
+
+    fn admit(self, record: &KeyRecord) -> Result<Arc<CompiledRoute>, Denial> {
+        if record.owner.is_none() {
+            return Err(Denial::NoTrustedOwner);
+        }
+        let route = self.route.map_err(Denial::NotAllowed)?;
+        // A public route is decided before a key is looked at.
+        let access = route.key_access().ok_or(Denial::Internal)?;
+        check_api(record, access).map_err(Denial::NotAllowed)?;
+        check_network(record, self.client_address).map_err(Denial::NotAllowed)?;
+        if self.upgrade && access.guard.is_some() {
+            return Err(Denial::UpgradeNotAllowed);
+        }
+        Ok(route)
+    }
+}
+
+fn check_validity(record: &KeyRecord, now_ms: u64) -> Result<(), InvalidKey> {
+    match record.status {
+        KeyStatus::Revoked => Err(InvalidKey::Revoked),
+        KeyStatus::Inactive => Err(InvalidKey::Inactive),
+        KeyStatus::Active if record.expires_at_ms.is_some_and(|expiry| now_ms >= expiry) => {
+            Err(InvalidKey::Expired)
+        }
+        KeyStatus::Active => Ok(()),
+    }
+}
+
+fn check_api(record: &KeyRecord, access: &KeyAccess) -> Result<(), NotAllowed> {
+    match &record.api_id {
+        Some(api) if *api != access.api => Err(NotAllowed::Api),
+        _ => Ok(()),
+    }
+}
+
+/// A key that is bound to networks is refused where the address is not known.
+fn check_network(record: &KeyRecord, address: Option<IpAddr>) -> Result<(), NotAllowed> {
+    let is_inside = |address| record.allowed_networks.iter().any(|network| network.contains(&address));
+    if record.allowed_networks.is_empty() || address.is_some_and(is_inside) {
+        Ok(())
+    } else {
+        Err(NotAllowed::Network)
+    }
+}
+
+/// The scope to name in a refusal: the first missing one, or where any would do, the first.
+fn missing_scope<'s>(rule: &'s ScopeRule, held: &[Scope]) -> Option<&'s Scope> {
+    match rule {
+        ScopeRule::All(needed) => needed.iter().find(|scope| !held.contains(scope)),
+        ScopeRule::Any(enough) if enough.iter().any(|scope| held.contains(scope)) => None,
+        ScopeRule::Any(enough) => enough.first(),
     }
 }
 
@@ -111,6 +246,13 @@ impl Admitted {
 
     /// The last step, once the limit was counted: the scopes.
     pub fn decide(self) -> Decision {
-        Decision::Deny(Denial::Internal)
+        let Some(access) = self.route.key_access() else { return Decision::Deny(Denial::Internal) };
+        match missing_scope(&access.scopes, &self.record.scopes) {
+            Some(missing) => Decision::Deny(Denial::InsufficientScope { missing: missing.clone() }),
+            None => Decision::Allow(Grant::to_key(self.record)),
+        }
     }
 }
+
+#[cfg(test)]
+mod tests;
