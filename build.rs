@@ -14,8 +14,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     println!("cargo:rerun-if-changed=proto");
 
     let out_dir = PathBuf::from(env::var("OUT_DIR")?);
-    let descriptors = protox::compile(SERVICES, ["proto"])?;
-    fs::write(out_dir.join("descriptors.bin"), descriptors.encode_to_vec())?;
+    let mut descriptors = protox::compile(SERVICES, ["proto"])?;
 
     tonic_prost_build::configure()
         .build_client(false)
@@ -24,6 +23,12 @@ fn main() -> Result<(), Box<dyn Error>> {
         .include_file("messages.rs")
         // Sorted, so that a message encodes to the same bytes each time.
         .btree_map(".")
-        .compile_fds(descriptors)?;
+        .compile_fds(descriptors.clone())?;
+
+    // Comments and positions are of no use to a client of reflection.
+    for file in &mut descriptors.file {
+        file.source_code_info = None;
+    }
+    fs::write(out_dir.join("descriptors.bin"), descriptors.encode_to_vec())?;
     Ok(())
 }
