@@ -32,7 +32,7 @@ impl<'r> ForwardedFor<'r> {
     }
 
     /// The entries of all lines, the last one first. Lines of one name are one list (RFC 9110 §5.3).
-    fn from_the_right(&self) -> impl Iterator<Item = &'r [u8]> {
+    fn entries_from_the_right(&self) -> impl Iterator<Item = &'r [u8]> {
         let lines = self.first.iter().chain(&self.more).rev();
         lines.flat_map(|line| line.rsplit(|&byte| byte == b','))
     }
@@ -43,9 +43,14 @@ impl AddressHeaders<'_> {
         let named = match setting {
             ClientAddress::Peer => None,
             ClientAddress::EnvoyExternal => self.external.once(),
-            ClientAddress::XForwardedFor(place) => self.forwarded_for.from_the_right().nth(place.get() - 1),
+            ClientAddress::XForwardedFor(place) => {
+                self.forwarded_for.entries_from_the_right().nth(place.get() - 1)
+            }
         };
-        named.and_then(parse).or(peer).map(|address| address.to_canonical())
+        named
+            .and_then(parse)
+            .or(peer)
+            .map(|address| address.to_canonical())
     }
 }
 

@@ -73,7 +73,11 @@ impl HeaderPlace {
             });
         }
         // Envoy joins lines of one name with a comma: `Basic x,Bearer lk_…` was two credentials.
-        if value.split(|&byte| byte == b',').skip(1).any(|part| self.after_scheme(trim(part)).is_some()) {
+        if value
+            .split(|&byte| byte == b',')
+            .skip(1)
+            .any(|part| self.after_scheme(trim(part)).is_some())
+        {
             return Some(Err(InvalidKey::Ambiguous));
         }
         self.bare.then(|| check(Cow::Borrowed(value)))
@@ -103,13 +107,16 @@ impl QueryPlaces {
         query: &'r [u8],
     ) -> impl Iterator<Item = Result<PresentedKey<'r>, InvalidKey>> {
         let query = if self.names.is_empty() { &[][..] } else { query };
-        query.split(is_separator).filter_map(|pair| self.value(pair)).map(|value| {
-            if value.iter().any(|byte| matches!(byte, b'%' | b'+')) {
-                check(Cow::Owned(decode(value)))
-            } else {
-                check(Cow::Borrowed(value))
-            }
-        })
+        query
+            .split(is_separator)
+            .filter_map(|pair| self.value(pair))
+            .map(|value| {
+                if value.iter().any(|byte| matches!(byte, b'%' | b'+')) {
+                    check(Cow::Owned(decode(value)))
+                } else {
+                    check(Cow::Borrowed(value))
+                }
+            })
     }
 
     /// The target without these parameters, all else byte for byte: each one goes with the separator before it, the first
@@ -117,7 +124,8 @@ impl QueryPlaces {
     pub(super) fn cut(&self, target: &[u8], path_len: usize, only: Option<&OwnShape>) -> Option<Vec<u8>> {
         let query = target.get(path_len + 1..)?;
         let goes = |pair: &[u8]| {
-            self.value(pair).is_some_and(|value| only.is_none_or(|shape| shape.is_in(&decode(value))))
+            self.value(pair)
+                .is_some_and(|value| only.is_none_or(|shape| shape.is_in(&decode(value))))
         };
         if self.names.is_empty() || !query.split(is_separator).any(goes) {
             return None;
@@ -140,8 +148,8 @@ impl QueryPlaces {
     fn value<'r>(&self, pair: &'r [u8]) -> Option<&'r [u8]> {
         let equals = pair.iter().position(|&byte| byte == b'=');
         let (name, value) = equals.map_or((pair, &[][..]), |at| (&pair[..at], &pair[at + 1..]));
-        let is_name = |place: &Box<str>| decoded(name).eq(place.bytes());
-        self.names.iter().any(is_name).then_some(value)
+        let is_ours = self.names.iter().any(|known| decoded(name).eq(known.bytes()));
+        is_ours.then_some(value)
     }
 }
 

@@ -58,12 +58,18 @@ impl Ground {
 impl Grant {
     /// For a key that passed every check.
     pub(super) fn to_key(record: Arc<KeyRecord>) -> Self {
-        Self { ground: Ground::Key, identity: Some(record) }
+        Self {
+            ground: Ground::Key,
+            identity: Some(record),
+        }
     }
 
     /// For a request that needs no key.
     pub(super) fn without_key(ground: Ground) -> Self {
-        Self { ground, identity: None }
+        Self {
+            ground,
+            identity: None,
+        }
     }
 
     /// The key that the request is allowed for; `None` where none is needed.

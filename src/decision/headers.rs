@@ -132,7 +132,9 @@ impl HeaderIndex {
         let mut index = Self {
             by_length: std::iter::repeat_with(Vec::new).take(MAX_NAME + 1).collect(),
             places: Vec::new(),
-            own_shape: OwnShape { begin: format!("{}_", settings.keys.prefix).into_bytes().into() },
+            own_shape: OwnShape {
+                begin: format!("{}_", settings.keys.prefix).into_bytes().into(),
+            },
             client_address: settings.client_address,
         };
         for (name, place) in header_places(settings) {
@@ -165,7 +167,9 @@ impl HeaderIndex {
     pub(super) fn read<'r, R: RequestView>(&self, request: &'r R) -> HeadersRead<'r> {
         let mut read = HeadersRead::default();
         for (name, value) in request.headers() {
-            let Some(bucket) = self.by_length.get(name.len()) else { continue };
+            let Some(bucket) = self.by_length.get(name.len()) else {
+                continue;
+            };
             for (known, role) in bucket {
                 if is_twin(known, name) {
                     self.note(&mut read, *role, name, value, name.eq_ignore_ascii_case(known));
@@ -205,13 +209,7 @@ impl HeaderIndex {
         }
     }
 
-    fn note_credential<'r>(
-        &self,
-        read: &mut HeadersRead<'r>,
-        place: usize,
-        name: &'r [u8],
-        value: &'r [u8],
-    ) {
+    fn note_credential<'r>(&self, read: &mut HeadersRead<'r>, place: usize, name: &'r [u8], value: &'r [u8]) {
         // Settings have a handful of places; were there more than 64, two that share a bit would only be stricter.
         let bit = 1 << (place % 64);
         let found = self.places[place].read(value);
@@ -241,7 +239,9 @@ impl HeaderIndex {
 
 impl<'r> HeadersRead<'r> {
     fn remove(&mut self, name: &'r [u8]) {
-        let is_needed = NEEDED.iter().any(|needed| name.eq_ignore_ascii_case(needed.as_bytes()));
+        let is_needed = NEEDED
+            .iter()
+            .any(|needed| name.eq_ignore_ascii_case(needed.as_bytes()));
         let is_envoys = name.starts_with(b"x-envoy-") && name != FAILURE_MODE_ALLOWED.as_bytes();
         if !is_needed && !is_envoys {
             self.facts.remove.push(name);
@@ -279,11 +279,16 @@ impl<'r> HeadersRead<'r> {
 fn header_places(settings: &Settings) -> Vec<(&str, HeaderPlace)> {
     let mut places: Vec<(&str, HeaderPlace)> = Vec::new();
     for place in &settings.credentials {
-        let CredentialPlace::Header { name, scheme } = place else { continue };
-        let at = places.iter().position(|(known, _)| *known == name.as_str()).unwrap_or_else(|| {
-            places.push((name.as_str(), HeaderPlace::default()));
-            places.len() - 1
-        });
+        let CredentialPlace::Header { name, scheme } = place else {
+            continue;
+        };
+        let at = places
+            .iter()
+            .position(|(known, _)| *known == name.as_str())
+            .unwrap_or_else(|| {
+                places.push((name.as_str(), HeaderPlace::default()));
+                places.len() - 1
+            });
         match scheme {
             Some(scheme) => places[at].1.schemes.push(scheme.clone()),
             None => places[at].1.bare = true,
@@ -297,7 +302,10 @@ fn header_places(settings: &Settings) -> Vec<(&str, HeaderPlace)> {
 pub(super) fn blind_removals(settings: &Settings) -> Vec<Box<str>> {
     let tenant = settings.tenant_headers.all().map(HeaderName::as_str);
     let strip: Vec<&str> = settings.strip_headers.iter().map(HeaderName::as_str).collect();
-    let mut names: Vec<Box<str>> = header_places(settings).iter().map(|(name, _)| (*name).into()).collect();
+    let mut names: Vec<Box<str>> = header_places(settings)
+        .iter()
+        .map(|(name, _)| (*name).into())
+        .collect();
     names.push(FAILURE_MODE_ALLOWED.into());
     for name in tenant.iter().chain(&strip) {
         names.extend(spellings(name).into_iter().map(String::into_boxed_str));
@@ -314,9 +322,12 @@ fn spellings(name: &str) -> Vec<String> {
     let mut spellings = vec![String::new()];
     for char in name.chars() {
         let can_grow = spellings.len() < MAX_SPELLINGS && matches!(char, '-' | '_' | '.');
-        let others = ['-', '_', '.'].into_iter().filter(|other| can_grow && *other != char);
-        let grown: Vec<String> =
-            others.flat_map(|other| spellings.iter().map(move |text| format!("{text}{other}"))).collect();
+        let others = ['-', '_', '.']
+            .into_iter()
+            .filter(|other| can_grow && *other != char);
+        let grown: Vec<String> = others
+            .flat_map(|other| spellings.iter().map(move |text| format!("{text}{other}")))
+            .collect();
         spellings.iter_mut().for_each(|text| text.push(char));
         spellings.extend(grown);
     }
@@ -325,11 +336,18 @@ fn spellings(name: &str) -> Vec<String> {
 
 /// Whether two names of one length are equal once `_` and `.` are read as `-`.
 fn is_twin(known: &[u8], name: &[u8]) -> bool {
-    known.iter().zip(name).all(|(known, byte)| plain(*known) == plain(*byte))
+    known
+        .iter()
+        .zip(name)
+        .all(|(known, byte)| plain(*known) == plain(*byte))
 }
 
 fn plain(byte: u8) -> u8 {
-    if matches!(byte, b'_' | b'.') { b'-' } else { byte.to_ascii_lowercase() }
+    if matches!(byte, b'_' | b'.') {
+        b'-'
+    } else {
+        byte.to_ascii_lowercase()
+    }
 }
 
 /// A request id that can be echoed as it is.
@@ -342,13 +360,17 @@ fn speakable_id(value: &[u8]) -> Option<&str> {
 /// `application/grpc`, `application/grpc+proto`, with or without parameters.
 fn is_grpc(content_type: &[u8]) -> bool {
     const GRPC: &[u8] = b"application/grpc";
-    content_type.split_at_checked(GRPC.len()).is_some_and(|(begin, rest)| {
-        begin.eq_ignore_ascii_case(GRPC) && matches!(rest.first(), None | Some(b'+' | b';' | b' '))
-    })
+    content_type
+        .split_at_checked(GRPC.len())
+        .is_some_and(|(begin, rest)| {
+            begin.eq_ignore_ascii_case(GRPC) && matches!(rest.first(), None | Some(b'+' | b';' | b' '))
+        })
 }
 
 fn names_upgrade(connection: &[u8]) -> bool {
-    connection.split(|&byte| byte == b',').any(|token| trim(token).eq_ignore_ascii_case(b"upgrade"))
+    connection
+        .split(|&byte| byte == b',')
+        .any(|token| trim(token).eq_ignore_ascii_case(b"upgrade"))
 }
 
 #[cfg(test)]

@@ -42,7 +42,11 @@ impl<'r> Target<'r> {
             HexCase::Upper => Cow::Borrowed(path),
             HexCase::Mixed => Cow::Owned(upper_hex(path)),
         };
-        Ok(Self { path, path_len, query })
+        Ok(Self {
+            path,
+            path_len,
+            query,
+        })
     }
 }
 
@@ -54,7 +58,11 @@ enum HexCase {
 }
 
 fn check_path(path: &[u8]) -> Result<HexCase, Ambiguous> {
-    let mut segments = path.strip_prefix(b"/").ok_or(Ambiguous)?.split(|&byte| byte == b'/').peekable();
+    let mut segments = path
+        .strip_prefix(b"/")
+        .ok_or(Ambiguous)?
+        .split(|&byte| byte == b'/')
+        .peekable();
     let mut case = HexCase::Upper;
     while let Some(segment) = segments.next() {
         let is_inner = segments.peek().is_some();
@@ -95,7 +103,10 @@ fn check_segment(segment: &[u8]) -> Result<HexCase, Ambiguous> {
 const fn is_plain(byte: u8) -> bool {
     byte.is_ascii_alphanumeric()
         || matches!(byte, b'-' | b'.' | b'_' | b'~' | b':' | b'@')
-        || matches!(byte, b'!' | b'$' | b'&' | b'\'' | b'(' | b')' | b'*' | b'+' | b',' | b'=')
+        || matches!(
+            byte,
+            b'!' | b'$' | b'&' | b'\'' | b'(' | b')' | b'*' | b'+' | b',' | b'='
+        )
 }
 
 /// Checks the character that is escaped at the beginning of `text`, and says how many escapes it takes.
@@ -108,7 +119,12 @@ fn check_escape(text: &[u8]) -> Result<usize, Ambiguous> {
         b'/' | b'\\' | b';' => Err(Ambiguous),
         // Escaped twice. What it would become does not matter: no upstream should be asked to decode twice. A percent sign
         // that two hex digits do not follow, as in `100%25`, is data.
-        b'%' if text.get(3..5).is_some_and(|next| next.iter().all(u8::is_ascii_hexdigit)) => Err(Ambiguous),
+        b'%' if text
+            .get(3..5)
+            .is_some_and(|next| next.iter().all(u8::is_ascii_hexdigit)) =>
+        {
+            Err(Ambiguous)
+        }
         0..0x80 => Ok(1),
         _ => check_escaped_utf8(first, text),
     }
@@ -127,13 +143,21 @@ fn check_escaped_utf8(first: u8, text: &[u8]) -> Result<usize, Ambiguous> {
         *byte = text.get(3 * place..).and_then(unescape).ok_or(Ambiguous)?;
     }
     let text = std::str::from_utf8(&bytes[..length]).map_err(|_| Ambiguous)?;
-    if text.chars().any(char::is_control) { Err(Ambiguous) } else { Ok(length) }
+    if text.chars().any(char::is_control) {
+        Err(Ambiguous)
+    } else {
+        Ok(length)
+    }
 }
 
 /// The byte that the escape at the beginning of `text` stands for; `None` if there is no whole escape.
 pub(super) fn unescape(text: &[u8]) -> Option<u8> {
     let [b'%', high, low, ..] = text else { return None };
-    let digit = |byte: u8| char::from(byte).to_digit(16).and_then(|digit| u8::try_from(digit).ok());
+    let digit = |byte: u8| {
+        char::from(byte)
+            .to_digit(16)
+            .and_then(|digit| u8::try_from(digit).ok())
+    };
     Some(digit(*high)? << 4 | digit(*low)?)
 }
 

@@ -51,7 +51,15 @@ impl Policy {
         let limits: BTreeMap<&str, Arc<NamedLimit>> = settings
             .rate_limits
             .iter()
-            .map(|(name, rule)| (&**name, Arc::new(NamedLimit { name: name.clone(), rule: rule.clone() })))
+            .map(|(name, rule)| {
+                (
+                    &**name,
+                    Arc::new(NamedLimit {
+                        name: name.clone(),
+                        rule: rule.clone(),
+                    }),
+                )
+            })
             .collect();
         let routes: Vec<_> = settings
             .routes
@@ -77,10 +85,17 @@ impl Policy {
 
 fn compile_route(index: usize, route: &Route, limits: &BTreeMap<&str, Arc<NamedLimit>>) -> CompiledRoute {
     let limit = match &route.access {
-        Access::Key(access) => access.rate_limit.as_deref().and_then(|name| limits.get(name).cloned()),
+        Access::Key(access) => access
+            .rate_limit
+            .as_deref()
+            .and_then(|name| limits.get(name).cloned()),
         Access::Public => None,
     };
-    CompiledRoute { index, settings: route.clone(), limit }
+    CompiledRoute {
+        index,
+        settings: route.clone(),
+        limit,
+    }
 }
 
 fn query_places(settings: &Settings) -> QueryPlaces {
@@ -88,5 +103,7 @@ fn query_places(settings: &Settings) -> QueryPlaces {
         CredentialPlace::Query { name } => Some(name.clone()),
         CredentialPlace::Header { .. } => None,
     };
-    QueryPlaces { names: settings.credentials.iter().filter_map(name).collect() }
+    QueryPlaces {
+        names: settings.credentials.iter().filter_map(name).collect(),
+    }
 }

@@ -73,7 +73,11 @@ impl RouteTable {
                 None => any_host.add(route),
             }
         }
-        Self { hosts, any_host, in_matching_order }
+        Self {
+            hosts,
+            any_host,
+            in_matching_order,
+        }
     }
 
     /// The routes, the first that matches host and path being the one that counts.
@@ -109,7 +113,11 @@ impl Choice {
     pub(super) fn route(&self, method: &[u8]) -> Result<&Arc<CompiledRoute>, NotAllowed> {
         let naming = |method: &[u8]| {
             let names_it = |route: &&Arc<CompiledRoute>| {
-                route.settings.methods.iter().any(|named| named.as_bytes() == method)
+                route
+                    .settings
+                    .methods
+                    .iter()
+                    .any(|named| named.as_bytes() == method)
             };
             self.routes.iter().find(names_it)
         };
@@ -123,27 +131,39 @@ impl Choice {
 impl HostTable {
     fn add(&mut self, route: &Arc<CompiledRoute>) {
         let segments = route.settings.path.segments();
-        let is_exact = segments.iter().all(|segment| matches!(segment, Segment::Literal(_)));
+        let is_exact = segments
+            .iter()
+            .all(|segment| matches!(segment, Segment::Literal(_)));
         let next = self.choices.len();
         let end = if is_exact {
             let path = path::upper_hex(route.settings.path.as_str().as_bytes());
             self.exact.entry(path.into()).or_insert(next)
         } else {
-            self.patterns.end_of(segments, path::upper_hex).get_or_insert(next)
+            self.patterns
+                .end_of(segments, path::upper_hex)
+                .get_or_insert(next)
         };
         let choice = *end;
         if choice == next {
-            self.choices.push(Choice { specificity: specificity(segments), routes: Vec::new() });
+            self.choices.push(Choice {
+                specificity: specificity(segments),
+                routes: Vec::new(),
+            });
         }
         self.choices[choice].routes.push(route.clone());
-        self.folded.end_of(without_final_slash(segments), fold).get_or_insert(choice);
+        self.folded
+            .end_of(without_final_slash(segments), fold)
+            .get_or_insert(choice);
     }
 
     fn find(&self, path: &[u8]) -> Result<&Choice, NotAllowed> {
         if let Some(&choice) = self.exact.get(path) {
             return Ok(&self.choices[choice]);
         }
-        let chosen = self.patterns.find(path.strip_prefix(b"/")).map(|choice| &self.choices[choice]);
+        let chosen = self
+            .patterns
+            .find(path.strip_prefix(b"/"))
+            .map(|choice| &self.choices[choice]);
         let lenient = self.find_leniently(path);
         match (chosen, lenient) {
             (Some(chosen), Some(lenient)) if lenient.specificity < chosen.specificity => {
@@ -159,14 +179,18 @@ impl HostTable {
     fn find_leniently(&self, path: &[u8]) -> Option<&Choice> {
         let folded = fold(path);
         let folded = folded.strip_suffix(b"/").unwrap_or(&folded);
-        self.folded.find(folded.strip_prefix(b"/")).map(|choice| &self.choices[choice])
+        self.folded
+            .find(folded.strip_prefix(b"/"))
+            .map(|choice| &self.choices[choice])
     }
 }
 
 impl Node {
     /// The place where the pattern ends, made if it is not there; literals are written as `spell` says.
     fn end_of(&mut self, segments: &[Segment], spell: fn(&[u8]) -> Vec<u8>) -> &mut Option<usize> {
-        let Some((segment, after)) = segments.split_first() else { return &mut self.end };
+        let Some((segment, after)) = segments.split_first() else {
+            return &mut self.end;
+        };
         match segment {
             Segment::Literal(text) => {
                 let key = spell(text.as_bytes()).into();
@@ -179,14 +203,18 @@ impl Node {
 
     /// Finds what the remaining segments lead to, the most specific first; `None` remains after the last segment.
     fn find(&self, remaining: Option<&[u8]>) -> Option<usize> {
-        let Some(remaining) = remaining else { return self.end };
+        let Some(remaining) = remaining else {
+            return self.end;
+        };
         let (segment, after) = match remaining.iter().position(|&byte| byte == b'/') {
             Some(slash) => (&remaining[..slash], Some(&remaining[slash + 1..])),
             None => (remaining, None),
         };
         let literal = || self.literals.get(segment)?.find(after);
         let one = || self.one.as_ref().filter(|_| !segment.is_empty())?.find(after);
-        literal().or_else(one).or_else(|| self.rest.filter(|_| !remaining.is_empty()))
+        literal()
+            .or_else(one)
+            .or_else(|| self.rest.filter(|_| !remaining.is_empty()))
     }
 }
 
@@ -223,14 +251,23 @@ fn kind(segment: &Segment) -> Kind {
 
 /// Hosts before any host, exact paths before patterns, then segment by segment; where one is the beginning of the other the
 /// longer; at last routes that name methods before one for any.
-type MatchingOrder = ((bool, Option<Box<str>>), bool, Vec<(Kind, Reverse<bool>)>, Vec<u8>, (bool, Vec<Box<str>>));
+type MatchingOrder = (
+    (bool, Option<Box<str>>),
+    bool,
+    Vec<(Kind, Reverse<bool>)>,
+    Vec<u8>,
+    (bool, Vec<Box<str>>),
+);
 
 fn matching_order(route: &CompiledRoute) -> MatchingOrder {
     let settings = &route.settings;
     let segments = settings.path.segments();
     let has_more = |place: usize| Reverse(place + 1 < segments.len());
-    let kinds: Vec<_> =
-        segments.iter().enumerate().map(|(place, segment)| (kind(segment), has_more(place))).collect();
+    let kinds: Vec<_> = segments
+        .iter()
+        .enumerate()
+        .map(|(place, segment)| (kind(segment), has_more(place)))
+        .collect();
     (
         (settings.host.is_none(), settings.host.clone()),
         kinds.iter().any(|(kind, _)| *kind != Kind::Literal),

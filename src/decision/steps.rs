@@ -77,9 +77,15 @@ pub fn read<'r, R: RequestView>(policy: &Policy, request: &'r R) -> Reading<'r> 
     let mut headers = policy.headers.read(request);
     let next = match Place::find(policy, request, headers.has_protocol) {
         Ok(place) => place.next(policy, request, &mut headers),
-        Err(denial) => Next::Decided { decision: Decision::Deny(denial), route: None },
+        Err(denial) => Next::Decided {
+            decision: Decision::Deny(denial),
+            route: None,
+        },
     };
-    Reading { facts: headers.facts, next }
+    Reading {
+        facts: headers.facts,
+        next,
+    }
 }
 
 /// Where a request wants to go.
@@ -99,7 +105,11 @@ impl<'p, 'r> Place<'p, 'r> {
         let host = read_host(request.host()).map_err(|_| Denial::InvalidHost)?;
         let choice = policy.routes.find(&host, &target.path);
         let route = choice.and_then(|choice| choice.route(request.method()));
-        Ok(Self { target, choice, route })
+        Ok(Self {
+            target,
+            choice,
+            route,
+        })
     }
 
     fn next<R: RequestView>(
@@ -111,7 +121,9 @@ impl<'p, 'r> Place<'p, 'r> {
         if let Some((ground, route)) = self.open(request.method(), headers) {
             headers.keep_foreign_credentials();
             let own_shape = Some(policy.headers.own_shape());
-            headers.facts.new_target = policy.query.cut(request.target(), self.target.path_len, own_shape);
+            headers.facts.new_target = policy
+                .query
+                .cut(request.target(), self.target.path_len, own_shape);
             return allow_without_key(ground, route);
         }
         headers.facts.new_target = policy.query.cut(request.target(), self.target.path_len, None);
@@ -149,11 +161,17 @@ impl<'p, 'r> Place<'p, 'r> {
 }
 
 fn allow_without_key<'r>(ground: Ground, route: &Arc<CompiledRoute>) -> Next<'r> {
-    Next::Decided { decision: Decision::Allow(Grant::without_key(ground)), route: Some(route.clone()) }
+    Next::Decided {
+        decision: Decision::Allow(Grant::without_key(ground)),
+        route: Some(route.clone()),
+    }
 }
 
 fn unverified<'r>(denial: Denial, route: Result<&Arc<CompiledRoute>, NotAllowed>) -> Next<'r> {
-    Next::Unverified { denial, route: route.ok().cloned() }
+    Next::Unverified {
+        denial,
+        route: route.ok().cloned(),
+    }
 }
 
 impl Candidate<'_> {
@@ -211,7 +229,12 @@ fn check_api(record: &KeyRecord, access: &KeyAccess) -> Result<(), NotAllowed> {
 
 /// A key that is bound to networks is refused where the address is not known.
 fn check_network(record: &KeyRecord, address: Option<IpAddr>) -> Result<(), NotAllowed> {
-    let is_inside = |address| record.allowed_networks.iter().any(|network| network.contains(&address));
+    let is_inside = |address| {
+        record
+            .allowed_networks
+            .iter()
+            .any(|network| network.contains(&address))
+    };
     if record.allowed_networks.is_empty() || address.is_some_and(is_inside) {
         Ok(())
     } else {
@@ -246,9 +269,13 @@ impl Admitted {
 
     /// The last step, once the limit was counted: the scopes.
     pub fn decide(self) -> Decision {
-        let Some(access) = self.route.key_access() else { return Decision::Deny(Denial::Internal) };
+        let Some(access) = self.route.key_access() else {
+            return Decision::Deny(Denial::Internal);
+        };
         match missing_scope(&access.scopes, &self.record.scopes) {
-            Some(missing) => Decision::Deny(Denial::InsufficientScope { missing: missing.clone() }),
+            Some(missing) => Decision::Deny(Denial::InsufficientScope {
+                missing: missing.clone(),
+            }),
             None => Decision::Allow(Grant::to_key(self.record)),
         }
     }
