@@ -75,9 +75,10 @@ fn told(denial: &Denial) -> Told<'_> {
             challenge: Some(Challenge::InvalidToken),
             ..plain("Invalid API key", grpc::UNAUTHENTICATED)
         },
-        Denial::NoTrustedOwner => {
-            plain("Trusted context required (user-level or org-level API key)", grpc::PERMISSION_DENIED)
-        }
+        Denial::NoTrustedOwner => plain(
+            "Trusted context required (user-level or org-level API key)",
+            grpc::PERMISSION_DENIED,
+        ),
         Denial::NotAllowed(_) => plain("Access denied", grpc::PERMISSION_DENIED),
         Denial::UpgradeNotAllowed => plain("Upgrade not allowed", grpc::PERMISSION_DENIED),
         Denial::InsufficientScope { missing } => Told {
@@ -114,18 +115,26 @@ pub(super) fn deny(writer: &mut Writer, denial: &Denial, outcome: &Outcome<'_>) 
 
 fn headers(denied: &mut Writer, told: &Told<'_>, outcome: &Outcome<'_>) {
     let mut set = |name: &str, value: &dyn Fn(&mut Vec<u8>)| header(denied, HEADERS, name, value);
-    set("content-type", &|value| value.extend_from_slice(b"application/json"));
+    set("content-type", &|value| {
+        value.extend_from_slice(b"application/json")
+    });
     set("cache-control", &|value| value.extend_from_slice(b"no-store"));
-    set("x-latchkey-decision", &|value| value.extend_from_slice(&outcome.decision_id.to_hex()));
+    set("x-latchkey-decision", &|value| {
+        value.extend_from_slice(&outcome.decision_id.to_hex())
+    });
     if let Some(challenge) = &told.challenge {
-        set("www-authenticate", &|value| write_challenge(value, challenge, outcome));
+        set("www-authenticate", &|value| {
+            write_challenge(value, challenge, outcome)
+        });
     }
     if let Some(seconds) = told.retry_after_s {
         set("retry-after", &|value| print(value, format_args!("{seconds}")));
     }
     if outcome.facts.is_grpc {
         // Envoy derives a code from the HTTP status otherwise, and makes UNAVAILABLE of 429.
-        set("grpc-status", &|value| print(value, format_args!("{}", told.grpc_code)));
+        set("grpc-status", &|value| {
+            print(value, format_args!("{}", told.grpc_code))
+        });
         set("grpc-message", &|value| percent_encode(value, &told.error));
     }
     rate_limit_headers(denied, HEADERS, outcome);
@@ -159,6 +168,10 @@ fn body(to: &mut Vec<u8>, denial: &Denial, told: &Told<'_>, outcome: &Outcome<'_
     let own_id = outcome.decision_id.to_hex();
     let own_id = std::str::from_utf8(&own_id).unwrap_or_default();
     let request_id = outcome.facts.request_id.unwrap_or(own_id);
-    let body = Body { error: &told.error, code: denial.code(), request_id };
+    let body = Body {
+        error: &told.error,
+        code: denial.code(),
+        request_id,
+    };
     serde_json::to_writer(to, &body).expect("a Vec takes every byte, and text is always JSON");
 }

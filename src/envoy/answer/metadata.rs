@@ -21,7 +21,9 @@ pub(super) fn write(to: &mut Writer, field: u32, verb: &str, reason: &str, outco
     let guard = access.and_then(|access: &KeyAccess| access.guard.as_deref());
 
     to.message(field, |to| {
-        entry(to, "decision_id", |text| text.extend_from_slice(&outcome.decision_id.to_hex()));
+        entry(to, "decision_id", |text| {
+            text.extend_from_slice(&outcome.decision_id.to_hex())
+        });
         entry(to, "outcome", |text| text.extend_from_slice(verb.as_bytes()));
         entry(to, "reason", |text| text.extend_from_slice(reason.as_bytes()));
         text(to, "route", route.map(|route| &*route.settings.name));
@@ -57,7 +59,9 @@ fn entry(to: &mut Writer, name: &str, value: impl FnOnce(&mut Vec<u8>)) {
     const STRING_VALUE: u32 = 3;
     to.message(FIELDS, |entry| {
         entry.text(ENTRY_KEY, name);
-        entry.message(ENTRY_VALUE, |kind| kind.message(STRING_VALUE, |text| value(text.raw())));
+        entry.message(ENTRY_VALUE, |kind| {
+            kind.message(STRING_VALUE, |text| value(text.raw()))
+        });
     });
 }
 

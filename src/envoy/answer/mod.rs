@@ -60,12 +60,20 @@ fn allow(writer: &mut Writer, grant: &Grant, policy: &Policy, outcome: &Outcome<
     writer.message(field::OK_RESPONSE, |ok| {
         let set = tenant_headers(ok, grant, policy);
         if let Some(target) = &outcome.facts.new_target {
-            header(ok, field::OK_HEADERS, ":path", |value| value.extend_from_slice(target));
+            header(ok, field::OK_HEADERS, ":path", |value| {
+                value.extend_from_slice(target)
+            });
         }
         removals(ok, policy, outcome, set);
         values::rate_limit_headers(ok, field::OK_RESPONSE_HEADERS_TO_ADD, outcome);
     });
-    metadata::write(writer, field::DYNAMIC_METADATA, "allow", outcome.decision.reason(), outcome);
+    metadata::write(
+        writer,
+        field::DYNAMIC_METADATA,
+        "allow",
+        outcome.decision.reason(),
+        outcome,
+    );
 }
 
 /// Sets each tenant header that the grant has a value for, and removes the others; answers which ones were set.
@@ -73,12 +81,23 @@ fn tenant_headers<'p>(ok: &mut Writer, grant: &Grant, policy: &'p Policy) -> [Op
     let names = &policy.settings.tenant_headers;
     let record = grant.identity().map(|record| &**record);
     let owner = record.and_then(|record| record.owner.as_ref());
-    let scopes = record.map(|record| &record.scopes).filter(|scopes| !scopes.is_empty());
+    let scopes = record
+        .map(|record| &record.scopes)
+        .filter(|scopes| !scopes.is_empty());
     [
-        tenant(ok, &names.key_id, record, |value, record| percent_encode(value, &record.id)),
-        tenant(ok, &names.org_code, owner.and_then(Owner::org_code), percent_encode),
+        tenant(ok, &names.key_id, record, |value, record| {
+            percent_encode(value, &record.id)
+        }),
+        tenant(
+            ok,
+            &names.org_code,
+            owner.and_then(Owner::org_code),
+            percent_encode,
+        ),
         tenant(ok, &names.user_id, owner.and_then(Owner::user_id), percent_encode),
-        tenant(ok, &names.scopes, scopes, |value, scopes| scope_list(value, scopes)),
+        tenant(ok, &names.scopes, scopes, |value, scopes| {
+            scope_list(value, scopes)
+        }),
         tenant(ok, &names.context_owner, owner, |value, owner| {
             let (kind, id) = owner.context();
             value.extend_from_slice(kind.as_bytes());
@@ -115,9 +134,14 @@ fn removals(ok: &mut Writer, policy: &Policy, outcome: &Outcome<'_>, set: [Optio
     };
     let seen = &outcome.facts.remove;
     // All are visible ASCII, or this would not be an allow.
-    seen.iter().filter_map(|name| std::str::from_utf8(name).ok()).for_each(&mut remove);
+    seen.iter()
+        .filter_map(|name| std::str::from_utf8(name).ok())
+        .for_each(&mut remove);
     if outcome.facts.shows_chosen_headers_only {
-        let unseen = policy.blind_removals.iter().filter(|name| !seen.contains(&name.as_bytes()));
+        let unseen = policy
+            .blind_removals
+            .iter()
+            .filter(|name| !seen.contains(&name.as_bytes()));
         unseen.for_each(|name| remove(name));
     }
 }

@@ -35,7 +35,11 @@ pub(super) fn percent_encode(to: &mut Vec<u8>, text: &str) {
         match byte {
             b'%' => to.extend_from_slice(b"%25"),
             b'!'..=b'~' => to.push(byte),
-            _ => to.extend_from_slice(&[b'%', DIGITS[usize::from(byte >> 4)], DIGITS[usize::from(byte & 15)]]),
+            _ => to.extend_from_slice(&[
+                b'%',
+                DIGITS[usize::from(byte >> 4)],
+                DIGITS[usize::from(byte & 15)],
+            ]),
         }
     }
 }
@@ -52,14 +56,26 @@ pub(super) fn scope_list(to: &mut Vec<u8>, scopes: &[Scope]) {
 
 /// `RateLimit` and `RateLimit-Policy` (draft-ietf-httpapi-ratelimit-headers), if a limit was counted.
 pub(super) fn rate_limit_headers(to: &mut Writer, field: u32, outcome: &Outcome<'_>) {
-    let Some((limit, verdict)) = &outcome.limit else { return };
+    let Some((limit, verdict)) = &outcome.limit else {
+        return;
+    };
     header(to, field, "ratelimit", |value| {
         limit_name(value, limit);
-        print(value, format_args!(";r={};t={}", verdict.remaining, whole_seconds(verdict.reset_after)));
+        print(
+            value,
+            format_args!(
+                ";r={};t={}",
+                verdict.remaining,
+                whole_seconds(verdict.reset_after)
+            ),
+        );
     });
     header(to, field, "ratelimit-policy", |value| {
         limit_name(value, limit);
-        print(value, format_args!(";q={};w={}", limit.rule.limit, whole_seconds(limit.rule.window)));
+        print(
+            value,
+            format_args!(";q={};w={}", limit.rule.limit, whole_seconds(limit.rule.window)),
+        );
     });
 }
 
@@ -80,7 +96,9 @@ fn limit_name(to: &mut Vec<u8>, limit: &NamedLimit) {
 
 /// Seconds, rounded up: who waits that long has waited long enough.
 pub(super) fn whole_seconds(duration: Duration) -> u64 {
-    duration.as_secs().saturating_add(u64::from(duration.subsec_nanos() > 0))
+    duration
+        .as_secs()
+        .saturating_add(u64::from(duration.subsec_nanos() > 0))
 }
 
 pub(super) fn print(to: &mut Vec<u8>, text: std::fmt::Arguments<'_>) {

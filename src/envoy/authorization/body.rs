@@ -21,7 +21,10 @@ pub(super) struct AnswerBody {
 impl AnswerBody {
     /// A body of this message, with its gRPC prefix.
     pub(super) fn new(framed: Bytes) -> Self {
-        Self { left: framed, ended: false }
+        Self {
+            left: framed,
+            ended: false,
+        }
     }
 }
 

@@ -106,16 +106,22 @@ impl Reading {
             }
         }
         let deadline = self.deadline;
-        let timer = self.timer.get_or_insert_with(|| Box::pin(sleep_until(deadline.into())));
+        let timer = self
+            .timer
+            .get_or_insert_with(|| Box::pin(sleep_until(deadline.into())));
         ready!(timer.as_mut().poll(cx));
-        Poll::Ready(Err(Status::deadline_exceeded("the request did not arrive in time")))
+        Poll::Ready(Err(Status::deadline_exceeded(
+            "the request did not arrive in time",
+        )))
     }
 
     fn answer(&self, message: Bytes) -> Answer {
         let view = match CheckView::read(message) {
             Ok(view) => view,
             Err(malformed) => {
-                return Answer::Now(refuse(Status::invalid_argument(format!("CheckRequest: {malformed}"))));
+                return Answer::Now(refuse(Status::invalid_argument(format!(
+                    "CheckRequest: {malformed}"
+                ))));
             }
         };
         let case = Case {
@@ -151,7 +157,10 @@ impl Case {
     /// Decides with a look-up.
     async fn wait(self, view: CheckView) -> Response<Body> {
         let deciding = async {
-            let outcome = self.authorizer.authorize(&self.policy, &view, self.arrival, self.deadline).await;
+            let outcome = self
+                .authorizer
+                .authorize(&self.policy, &view, self.arrival, self.deadline)
+                .await;
             self.finish(outcome)
         };
         match AssertUnwindSafe(deciding).catch_unwind().await {
@@ -169,7 +178,8 @@ impl Case {
         framed.resize(frame::PREFIX, 0);
         let mut framed = answer::write(&self.policy, &outcome, framed);
         frame::close(&mut framed);
-        self.authorizer.record(&self.policy, &outcome, self.arrival.instant.elapsed());
+        self.authorizer
+            .record(&self.policy, &outcome, self.arrival.instant.elapsed());
         respond(Bytes::from(framed))
     }
 
@@ -183,7 +193,9 @@ impl Case {
 
 fn respond(framed: Bytes) -> Response<Body> {
     let mut response = Response::new(Body::new(AnswerBody::new(framed)));
-    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/grpc"));
+    response
+        .headers_mut()
+        .insert(CONTENT_TYPE, HeaderValue::from_static("application/grpc"));
     response
 }
 

@@ -43,11 +43,17 @@ fn parse_grpc_timeout(text: &str) -> Option<Duration> {
 
 /// Milliseconds. Envoy leaves the header away when a call has no timeout, and never sends 0.
 fn parse_expected(text: &str) -> Option<Duration> {
-    parse_digits(text).filter(|milliseconds| *milliseconds > 0).map(Duration::from_millis)
+    parse_digits(text)
+        .filter(|milliseconds| *milliseconds > 0)
+        .map(Duration::from_millis)
 }
 
 fn parse_digits(text: &str) -> Option<u64> {
-    if text.bytes().all(|byte| byte.is_ascii_digit()) { text.parse().ok() } else { None }
+    if text.bytes().all(|byte| byte.is_ascii_digit()) {
+        text.parse().ok()
+    } else {
+        None
+    }
 }
 
 #[cfg(test)]

@@ -30,7 +30,11 @@ impl Gathered {
             }
             self.joined.extend_from_slice(&piece);
         }
-        let so_far = if self.joined.is_empty() { &self.first[..] } else { &self.joined[..] };
+        let so_far = if self.joined.is_empty() {
+            &self.first[..]
+        } else {
+            &self.joined[..]
+        };
         if let Some(length) = announced(so_far)?
             && so_far.len() > PREFIX + length
         {
@@ -41,7 +45,11 @@ impl Gathered {
 
     /// The message, once everything has arrived.
     pub(super) fn finish(self) -> Result<Bytes, Status> {
-        let mut framed = if self.joined.is_empty() { self.first } else { self.joined.freeze() };
+        let mut framed = if self.joined.is_empty() {
+            self.first
+        } else {
+            self.joined.freeze()
+        };
         match announced(&framed)? {
             Some(length) if framed.len() == PREFIX + length => Ok(framed.split_off(PREFIX)),
             _ => Err(Status::invalid_argument("the message is truncated")),
@@ -51,7 +59,9 @@ impl Gathered {
 
 /// The length in a prefix; `None` while the prefix is not complete.
 fn announced(framed: &[u8]) -> Result<Option<usize>, Status> {
-    let Some((prefix, _)) = framed.split_first_chunk::<PREFIX>() else { return Ok(None) };
+    let Some((prefix, _)) = framed.split_first_chunk::<PREFIX>() else {
+        return Ok(None);
+    };
     let [flag, length @ ..] = *prefix;
     match flag {
         0 => {}

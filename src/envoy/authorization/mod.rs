@@ -48,7 +48,10 @@ impl<S> Layer<S> for CheckLayer {
     type Service = CheckService<S>;
 
     fn layer(&self, inner: S) -> CheckService<S> {
-        CheckService { authorizer: Arc::clone(&self.authorizer), inner }
+        CheckService {
+            authorizer: Arc::clone(&self.authorizer),
+            inner,
+        }
     }
 }
 
@@ -73,9 +76,13 @@ where
 
     fn call(&mut self, request: Request<Body>) -> CheckFuture<S::Future> {
         if is_check(&request) {
-            CheckFuture::Check { call: Call::new(&self.authorizer, request) }
+            CheckFuture::Check {
+                call: Call::new(&self.authorizer, request),
+            }
         } else {
-            CheckFuture::Inner { future: self.inner.call(request) }
+            CheckFuture::Inner {
+                future: self.inner.call(request),
+            }
         }
     }
 }
@@ -83,7 +90,10 @@ where
 fn is_check(request: &Request<Body>) -> bool {
     request.uri().path() == CHECK_PATH
         && request.method() == Method::POST
-        && request.headers().get(CONTENT_TYPE).is_some_and(|value| is_grpc(value.as_bytes()))
+        && request
+            .headers()
+            .get(CONTENT_TYPE)
+            .is_some_and(|value| is_grpc(value.as_bytes()))
 }
 
 /// `application/grpc`, alone or with `+proto`; a router says better than we can what it makes of others.
@@ -121,9 +131,7 @@ where
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<F::Output> {
         match self.project() {
-            Projected::Check { call } => {
-                Poll::Ready(Ok(ready!(call.poll(cx))))
-            }
+            Projected::Check { call } => Poll::Ready(Ok(ready!(call.poll(cx)))),
             Projected::Inner { future } => future.poll(cx),
         }
     }

@@ -17,8 +17,16 @@ use crate::envoy::messages::envoy::service::auth::v3::attribute_context::{HttpRe
 use crate::envoy::messages::envoy::service::auth::v3::{AttributeContext, CheckRequest};
 
 fn request(http: HttpRequest) -> CheckRequest {
-    let request = Request { http: Some(http), time: None };
-    CheckRequest { attributes: Some(AttributeContext { request: Some(request), ..Default::default() }) }
+    let request = Request {
+        http: Some(http),
+        time: None,
+    };
+    CheckRequest {
+        attributes: Some(AttributeContext {
+            request: Some(request),
+            ..Default::default()
+        }),
+    }
 }
 
 fn read(message: &CheckRequest) -> Result<CheckView, Malformed> {
@@ -36,7 +44,10 @@ struct Seen {
 }
 
 fn seen(view: &CheckView) -> Seen {
-    let mut headers: Vec<_> = view.headers().map(|(name, value)| (name.to_vec(), value.to_vec())).collect();
+    let mut headers: Vec<_> = view
+        .headers()
+        .map(|(name, value)| (name.to_vec(), value.to_vec()))
+        .collect();
     headers.sort();
     Seen {
         method: view.method().to_vec(),
@@ -50,17 +61,27 @@ fn seen(view: &CheckView) -> Seen {
 fn seen_by_prost(message: &CheckRequest) -> Option<Seen> {
     let attributes = message.attributes.as_ref()?;
     let http = attributes.request.as_ref()?.http.as_ref()?;
-    let peer = attributes.source.as_ref().and_then(|source| source.address.as_ref()?.address.as_ref());
+    let peer = attributes
+        .source
+        .as_ref()
+        .and_then(|source| source.address.as_ref()?.address.as_ref());
     let peer = match peer {
         Some(address::Address::SocketAddress(socket)) => socket.address.parse().ok(),
         _ => None,
     };
     let listed = http.header_map.iter().flat_map(|map| &map.headers).map(|header| {
         let raw = !header.raw_value.is_empty();
-        let value = if raw { header.raw_value.clone() } else { header.value.clone().into_bytes() };
+        let value = if raw {
+            header.raw_value.clone()
+        } else {
+            header.value.clone().into_bytes()
+        };
         (header.key.clone().into_bytes(), value)
     });
-    let mapped = http.headers.iter().map(|(name, value)| (name.clone().into_bytes(), value.clone().into_bytes()));
+    let mapped = http
+        .headers
+        .iter()
+        .map(|(name, value)| (name.clone().into_bytes(), value.clone().into_bytes()));
     let mut headers: Vec<_> = mapped.chain(listed).collect();
     headers.sort();
     Some(Seen {
@@ -84,57 +105,73 @@ fn any_address() -> impl Strategy<Value = Address> {
                 port.into(),
             ),
         );
-        address::Address::SocketAddress(SocketAddress { address, port_specifier, ..Default::default() })
+        address::Address::SocketAddress(SocketAddress {
+            address,
+            port_specifier,
+            ..Default::default()
+        })
     });
     let pipe = text().prop_map(|path| address::Address::Pipe(Pipe { path, mode: 0o600 }));
     option::of(prop_oneof![3 => socket, 1 => pipe]).prop_map(|address| Address { address })
 }
 
 fn any_peer() -> impl Strategy<Value = Peer> {
-    (option::of(any_address()), text(), btree_map(text(), text(), 0..3)).prop_map(|(address, service, labels)| {
-        Peer { address, service, labels, principal: String::new(), certificate: String::new() }
-    })
+    (option::of(any_address()), text(), btree_map(text(), text(), 0..3)).prop_map(
+        |(address, service, labels)| Peer {
+            address,
+            service,
+            labels,
+            principal: String::new(),
+            certificate: String::new(),
+        },
+    )
 }
 
 fn any_http() -> impl Strategy<Value = HttpRequest> {
-    let header = (text(), text(), vec(any::<u8>(), 0..12))
-        .prop_map(|(key, value, raw_value)| HeaderValue { key, value, raw_value });
+    let header = (text(), text(), vec(any::<u8>(), 0..12)).prop_map(|(key, value, raw_value)| HeaderValue {
+        key,
+        value,
+        raw_value,
+    });
     (
         (text(), text(), text(), text()),
         btree_map(text(), text(), 0..6),
         option::of(vec(header, 0..6).prop_map(|headers| HeaderMap { headers })),
         (any::<i64>(), vec(any::<u8>(), 0..40)),
     )
-        .prop_map(|((method, path, host, protocol), headers, header_map, (size, raw_body))| HttpRequest {
-            method,
-            path,
-            host,
-            protocol,
-            headers,
-            header_map,
-            size,
-            raw_body,
-            ..Default::default()
-        })
+        .prop_map(
+            |((method, path, host, protocol), headers, header_map, (size, raw_body))| HttpRequest {
+                method,
+                path,
+                host,
+                protocol,
+                headers,
+                header_map,
+                size,
+                raw_body,
+                ..Default::default()
+            },
+        )
 }
 
 fn any_request() -> impl Strategy<Value = CheckRequest> {
     let time = any::<i64>().prop_map(|seconds| prost_types::Timestamp { seconds, nanos: 7 });
-    let request =
-        (option::of(any_http()), option::of(time)).prop_map(|(http, time)| Request { http, time });
+    let request = (option::of(any_http()), option::of(time)).prop_map(|(http, time)| Request { http, time });
     let attributes = (
         option::of(any_peer()),
         option::of(any_peer()),
         option::of(request),
         btree_map(text(), text(), 0..3),
     )
-        .prop_map(|(source, destination, request, context_extensions)| AttributeContext {
-            source,
-            destination,
-            request,
-            context_extensions,
-            ..Default::default()
-        });
+        .prop_map(
+            |(source, destination, request, context_extensions)| AttributeContext {
+                source,
+                destination,
+                request,
+                context_extensions,
+                ..Default::default()
+            },
+        );
     option::of(attributes).prop_map(|attributes| CheckRequest { attributes })
 }
 
@@ -145,9 +182,15 @@ fn agree(bytes: &[u8]) -> Result<(), TestCaseError> {
         (Ok(message), Ok(view)) => {
             let mut ours = seen(&view);
             let theirs = seen_by_prost(&message);
-            if theirs.as_ref().is_some_and(|theirs| theirs.headers.len() < ours.headers.len()) {
+            if theirs
+                .as_ref()
+                .is_some_and(|theirs| theirs.headers.len() < ours.headers.len())
+            {
                 // A name twice in the map: prost has the last value only, and the view all of them.
-                let theirs = theirs.as_ref().map(|theirs| &theirs.headers[..]).unwrap_or_default();
+                let theirs = theirs
+                    .as_ref()
+                    .map(|theirs| &theirs.headers[..])
+                    .unwrap_or_default();
                 ours.headers.retain(|header| theirs.contains(header));
                 ours.headers.dedup();
             }
@@ -236,8 +279,14 @@ fn malformed_requests_are_refused() {
         (Bytes::from_static(b"\x0a\x05abc"), Malformed::Truncated),
         (Bytes::from_static(b"\x0a"), Malformed::Truncated),
         (Bytes::from_static(b"\x0a\xff"), Malformed::Truncated),
-        (Bytes::from_static(b"\x0a\xff\xff\xff\xff\xff\xff\xff\xff\xff\x01"), Malformed::Truncated),
-        (Bytes::from_static(b"\x0a\xff\xff\xff\xff\xff\xff\xff\xff\xff\x02"), Malformed::Overlong),
+        (
+            Bytes::from_static(b"\x0a\xff\xff\xff\xff\xff\xff\xff\xff\xff\x01"),
+            Malformed::Truncated,
+        ),
+        (
+            Bytes::from_static(b"\x0a\xff\xff\xff\xff\xff\xff\xff\xff\xff\x02"),
+            Malformed::Overlong,
+        ),
         (Bytes::from_static(&[0x80; 12]), Malformed::Overlong),
         (Bytes::from_static(b"\x00\x00"), Malformed::Key),
         (Bytes::from_static(b"\x0e"), Malformed::Key),
@@ -259,10 +308,10 @@ fn malformed_requests_are_refused() {
 #[test]
 fn unknown_fields_of_every_kind_are_skipped() {
     let unknown = [
-        &b"\xf8\x07\x96\x01"[..],           // 127, a number
+        &b"\xf8\x07\x96\x01"[..],                    // 127, a number
         b"\xf9\x07\x01\x02\x03\x04\x05\x06\x07\x08", // 64 bits
-        b"\xfd\x07\x01\x02\x03\x04",        // 32 bits
-        b"\xfa\x07\x03abc",                 // bytes
+        b"\xfd\x07\x01\x02\x03\x04",                 // 32 bits
+        b"\xfa\x07\x03abc",                          // bytes
         b"\xfb\x07\x08\x01\xfb\x06\xfc\x06\xfc\x07", // a group in a group
         b"\x12\x03GET",
     ]
@@ -274,7 +323,10 @@ fn unknown_fields_of_every_kind_are_skipped() {
 #[test]
 fn an_empty_http_request_is_read_and_left_to_the_decision() {
     let view = CheckView::read(with_http(b"")).unwrap();
-    assert_eq!((view.method(), view.target(), view.host()), (&b""[..], &b""[..], &b""[..]));
+    assert_eq!(
+        (view.method(), view.target(), view.host()),
+        (&b""[..], &b""[..], &b""[..])
+    );
     assert_eq!(view.headers().count(), 0);
     assert_eq!(view.peer_address(), None);
 }
@@ -282,11 +334,24 @@ fn an_empty_http_request_is_read_and_left_to_the_decision() {
 #[test]
 fn header_bytes_need_not_be_utf_8() {
     let entry = [delimited(1, b"x-\xff"), delimited(2, b"\xfe\0\xc3")].concat();
-    let raw = [delimited(1, b"x-raw"), delimited(2, b"text"), delimited(3, b"\x80")].concat();
-    let http = [delimited(3, &entry), delimited(13, &delimited(1, &raw)), delimited(4, b"/\xff")].concat();
+    let raw = [
+        delimited(1, b"x-raw"),
+        delimited(2, b"text"),
+        delimited(3, b"\x80"),
+    ]
+    .concat();
+    let http = [
+        delimited(3, &entry),
+        delimited(13, &delimited(1, &raw)),
+        delimited(4, b"/\xff"),
+    ]
+    .concat();
     let view = CheckView::read(with_http(&http)).unwrap();
     let headers: Vec<_> = view.headers().collect();
-    assert_eq!(headers, [(&b"x-\xff"[..], &b"\xfe\0\xc3"[..]), (b"x-raw", b"\x80")]);
+    assert_eq!(
+        headers,
+        [(&b"x-\xff"[..], &b"\xfe\0\xc3"[..]), (b"x-raw", b"\x80")]
+    );
     assert_eq!(view.target(), b"/\xff");
 }
 
@@ -300,10 +365,16 @@ fn a_name_twice_in_the_map_is_shown_twice() {
 
 #[test]
 fn the_map_and_the_list_of_headers_are_both_read() {
-    let header = HeaderValue { key: "b".into(), value: "2".into(), raw_value: Vec::new() };
+    let header = HeaderValue {
+        key: "b".into(),
+        value: "2".into(),
+        raw_value: Vec::new(),
+    };
     let view = read(&request(HttpRequest {
         headers: BTreeMap::from([("a".into(), "1".into())]),
-        header_map: Some(HeaderMap { headers: vec![header] }),
+        header_map: Some(HeaderMap {
+            headers: vec![header],
+        }),
         ..Default::default()
     }))
     .unwrap();
@@ -314,8 +385,13 @@ fn the_map_and_the_list_of_headers_are_both_read() {
 #[test]
 fn ten_thousand_headers_are_read_and_one_more_is_refused() {
     let with = |count: usize| {
-        let headers = (0..count).map(|number| (format!("x-{number}"), "value".into())).collect();
-        read(&request(HttpRequest { headers, ..Default::default() }))
+        let headers = (0..count)
+            .map(|number| (format!("x-{number}"), "value".into()))
+            .collect();
+        read(&request(HttpRequest {
+            headers,
+            ..Default::default()
+        }))
     };
     assert_eq!(with(MAX_HEADERS).unwrap().headers().count(), MAX_HEADERS);
     assert_eq!(with(MAX_HEADERS + 1).err(), Some(Malformed::TooManyHeaders));
@@ -325,16 +401,29 @@ fn ten_thousand_headers_are_read_and_one_more_is_refused() {
 fn a_header_of_a_megabyte_is_read_where_it_lies() {
     let long = "x".repeat(1024 * 1024);
     let headers = BTreeMap::from([("x-long".into(), long.clone())]);
-    let bytes = Bytes::from(request(HttpRequest { headers, ..Default::default() }).encode_to_vec());
+    let bytes = Bytes::from(
+        request(HttpRequest {
+            headers,
+            ..Default::default()
+        })
+        .encode_to_vec(),
+    );
     let view = CheckView::read(bytes.clone()).unwrap();
     let (_, value) = view.headers().next().unwrap();
     assert_eq!(value, long.as_bytes());
-    assert!(bytes.as_ptr_range().contains(&value.as_ptr()), "the value was copied");
+    assert!(
+        bytes.as_ptr_range().contains(&value.as_ptr()),
+        "the value was copied"
+    );
 }
 
 #[test]
 fn debug_shows_nothing_of_the_request() {
     let headers = BTreeMap::from([("authorization".into(), "Bearer lk_secret".into())]);
-    let view = read(&request(HttpRequest { headers, path: "/?api_key=lk_secret".into(), ..Default::default() }));
+    let view = read(&request(HttpRequest {
+        headers,
+        path: "/?api_key=lk_secret".into(),
+        ..Default::default()
+    }));
     assert!(!format!("{:?}", view.unwrap()).contains("secret"));
 }

@@ -57,8 +57,22 @@ impl CheckView {
         if !found.http {
             return Err(Malformed::NoHttp);
         }
-        let Found { method, target, host, peer, headers, .. } = found;
-        Ok(Self { message, method, target, host, peer, headers })
+        let Found {
+            method,
+            target,
+            host,
+            peer,
+            headers,
+            ..
+        } = found;
+        Ok(Self {
+            message,
+            method,
+            target,
+            host,
+            peer,
+            headers,
+        })
     }
 }
 
@@ -76,11 +90,16 @@ impl RequestView for CheckView {
     }
 
     fn headers(&self) -> impl Iterator<Item = (&[u8], &[u8])> {
-        self.headers.iter().map(|header| (header.name.of(&self.message), header.value.of(&self.message)))
+        self.headers
+            .iter()
+            .map(|header| (header.name.of(&self.message), header.value.of(&self.message)))
     }
 
     fn peer_address(&self) -> Option<IpAddr> {
-        std::str::from_utf8(self.peer.address.of(&self.message)).ok()?.parse().ok()
+        std::str::from_utf8(self.peer.address.of(&self.message))
+            .ok()?
+            .parse()
+            .ok()
     }
 }
 

@@ -25,7 +25,7 @@ pub enum Malformed {
     /// Over 4 GiB.
     #[error("too large")]
     TooLarge,
-    /// Over [`MAX_HEADERS`](super::view::MAX_HEADERS) headers.
+    /// Over 10,000 headers.
     #[error("too many headers")]
     TooManyHeaders,
     /// `attributes.request.http` is missing: not a request over HTTP, and so none that can be decided.
@@ -53,7 +53,9 @@ impl Span {
 
     /// Its bytes in the message that it was found in.
     pub(super) fn of(self, message: &[u8]) -> &[u8] {
-        message.get(self.start as usize..self.end as usize).unwrap_or_default()
+        message
+            .get(self.start as usize..self.end as usize)
+            .unwrap_or_default()
     }
 }
 
@@ -86,7 +88,11 @@ pub(super) struct Fields<'m> {
 impl<'m> Fields<'m> {
     /// Those of the message that lies at `span` of `message`.
     pub(super) fn of(message: &'m [u8], span: Span) -> Self {
-        Self { message, at: span.start as usize, end: span.end as usize }
+        Self {
+            message,
+            at: span.start as usize,
+            end: span.end as usize,
+        }
     }
 
     /// Number and value of the next field; `None` at the end.
@@ -170,7 +176,10 @@ impl<'m> Fields<'m> {
         let start = self.at;
         self.advance(length)?;
         let place = |at: usize| u32::try_from(at).map_err(|_| Malformed::TooLarge);
-        Ok(Span { start: place(start)?, end: place(self.at)? })
+        Ok(Span {
+            start: place(start)?,
+            end: place(self.at)?,
+        })
     }
 
     fn advance(&mut self, bytes: usize) -> Result<(), Malformed> {
