@@ -1,1 +1,16 @@
 //! What Envoy speaks: the check service and its wire format.
+//!
+//! [`CheckLayer`] answers `Check` in front of tonic's router. It reads the request through [`CheckView`], which copies
+//! nothing, asks the [authorizer](crate::authorizer), and writes the answer with a writer of its own. The messages that prost
+//! made of `proto/` are the oracle of the tests for both.
+
+mod answer;
+mod authorization;
+mod codec;
+pub mod messages;
+
+pub use authorization::{AUTHORIZATION_SERVICE, CheckLayer, CheckService};
+pub use codec::{CheckView, Malformed};
+
+/// Encoded `google.protobuf.FileDescriptorSet` of everything in `proto/` and what it imports, for reflection.
+pub const FILE_DESCRIPTOR_SET: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/descriptors.bin"));

@@ -1,1 +1,3 @@
+//! Tests from the outside.
 
+mod conformance;
