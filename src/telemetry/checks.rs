@@ -332,7 +332,7 @@ mod tests {
         let text = text(&metrics);
         for line in [
             "latchkey_check_duration_seconds_count 3",
-            r#"latchkey_check_duration_seconds_bucket{le="5e-6"} 1"#,
+            r#"latchkey_check_duration_seconds_bucket{le="0.000005"} 1"#,
             r#"latchkey_check_duration_seconds_bucket{le="0.00001"} 2"#,
             r#"latchkey_check_duration_seconds_bucket{le="1.0"} 2"#,
             r#"latchkey_check_duration_seconds_bucket{le="+Inf"} 3"#,
