@@ -22,7 +22,12 @@ pub(super) struct ServeArgs {
 
 impl ServeArgs {
     fn config<'a>(&'a self, environment: &'a Environment) -> Option<&'a Path> {
-        let named = || environment.get(CONFIG_VARIABLE).filter(|path| !path.is_empty()).map(Path::new);
+        let named = || {
+            environment
+                .get(CONFIG_VARIABLE)
+                .filter(|path| !path.is_empty())
+                .map(Path::new)
+        };
         self.config.as_deref().or_else(named)
     }
 }
@@ -41,8 +46,14 @@ mod tests {
     #[test]
     fn the_argument_goes_before_the_variable() {
         let named = |config: Option<&str>, variable: Option<&str>| {
-            let args = ServeArgs { config: config.map(PathBuf::from), addresses_file: None };
-            let environment = variable.map(|path| (CONFIG_VARIABLE.into(), path.into())).into_iter().collect();
+            let args = ServeArgs {
+                config: config.map(PathBuf::from),
+                addresses_file: None,
+            };
+            let environment = variable
+                .map(|path| (CONFIG_VARIABLE.into(), path.into()))
+                .into_iter()
+                .collect();
             args.config(&environment).map(Path::to_owned)
         };
         for (config, variable, expected) in [
@@ -52,7 +63,11 @@ mod tests {
             (Some("arg.yaml"), None, Some("arg.yaml")),
             (Some("arg.yaml"), Some("env.yaml"), Some("arg.yaml")),
         ] {
-            assert_eq!(named(config, variable), expected.map(PathBuf::from), "{config:?} {variable:?}");
+            assert_eq!(
+                named(config, variable),
+                expected.map(PathBuf::from),
+                "{config:?} {variable:?}"
+            );
         }
     }
 }

@@ -30,7 +30,14 @@ impl Door {
     /// A way to a lane that serves at most `seats` connections at a time.
     pub(super) fn new(seats: usize) -> (Self, mpsc::Receiver<Accepted>) {
         let (to, accepted) = mpsc::channel(seats);
-        (Self { to, open: Arc::default(), seats }, accepted)
+        (
+            Self {
+                to,
+                open: Arc::default(),
+                seats,
+            },
+            accepted,
+        )
     }
 
     /// The connections that the lane has now.
@@ -49,11 +56,17 @@ enum NotSeated {
 }
 
 fn seat(doors: &[Door], socket: Socket) -> Result<(), NotSeated> {
-    let door = doors.iter().min_by_key(|door| door.open.load(Ordering::Relaxed)).ok_or(NotSeated::Gone)?;
+    let door = doors
+        .iter()
+        .min_by_key(|door| door.open.load(Ordering::Relaxed))
+        .ok_or(NotSeated::Gone)?;
     if door.open.load(Ordering::Relaxed) >= door.seats {
         return Err(NotSeated::Full);
     }
-    let accepted = Accepted { socket, seat: Seat::take(&door.open) };
+    let accepted = Accepted {
+        socket,
+        seat: Seat::take(&door.open),
+    };
     door.to.try_send(accepted).map_err(|error| match error {
         mpsc::error::TrySendError::Full(_) => NotSeated::Full,
         mpsc::error::TrySendError::Closed(_) => NotSeated::Gone,
@@ -61,7 +74,11 @@ fn seat(doors: &[Door], socket: Socket) -> Result<(), NotSeated> {
 }
 
 /// Accepts until `stop`. Ends early only with an error: when a lane is gone.
-pub(super) async fn accept(listener: Listener, doors: Vec<Door>, stop: CancellationToken) -> anyhow::Result<()> {
+pub(super) async fn accept(
+    listener: Listener,
+    doors: Vec<Door>,
+    stop: CancellationToken,
+) -> anyhow::Result<()> {
     let mut pause = FIRST_PAUSE;
     let mut refused: u64 = 0;
     loop {
@@ -98,7 +115,10 @@ pub(super) async fn accept(listener: Listener, doors: Vec<Door>, stop: Cancellat
 fn is_of_one_connection(error: &io::Error) -> bool {
     use io::ErrorKind::{ConnectionAborted, ConnectionRefused, ConnectionReset, Interrupted, InvalidInput};
     // EINVAL comes from TCP_NODELAY on a connection that its peer has reset already.
-    matches!(error.kind(), ConnectionAborted | ConnectionRefused | ConnectionReset | Interrupted | InvalidInput)
+    matches!(
+        error.kind(),
+        ConnectionAborted | ConnectionRefused | ConnectionReset | Interrupted | InvalidInput
+    )
 }
 
 #[cfg(test)]
@@ -112,7 +132,10 @@ mod tests {
     }
 
     fn open(doors: &[Door]) -> Vec<usize> {
-        doors.iter().map(|door| door.open.load(Ordering::Relaxed)).collect()
+        doors
+            .iter()
+            .map(|door| door.open.load(Ordering::Relaxed))
+            .collect()
     }
 
     #[test]
@@ -144,7 +167,10 @@ mod tests {
         const ENFILE: i32 = 23;
         const EMFILE: i32 = 24;
         for code in [ENFILE, EMFILE] {
-            assert!(!is_of_one_connection(&io::Error::from_raw_os_error(code)), "{code}");
+            assert!(
+                !is_of_one_connection(&io::Error::from_raw_os_error(code)),
+                "{code}"
+            );
         }
         assert!(is_of_one_connection(&io::ErrorKind::ConnectionAborted.into()));
     }

@@ -51,7 +51,10 @@ impl Accepted {
             Socket::Tcp(socket) => Stream::Tcp(TcpStream::from_std(socket)?),
             Socket::Unix(socket) => Stream::Unix(UnixStream::from_std(socket)?),
         };
-        Ok(Connection { stream, _seat: self.seat })
+        Ok(Connection {
+            stream,
+            _seat: self.seat,
+        })
     }
 }
 
@@ -125,13 +128,23 @@ mod tests {
         let (unix, _peer) = std::os::unix::net::UnixStream::pair().unwrap();
         unix.set_nonblocking(true).unwrap();
         let open = Arc::default();
-        let unix = Accepted { socket: Socket::Unix(unix), seat: Seat::take(&open) }.open().unwrap();
+        let unix = Accepted {
+            socket: Socket::Unix(unix),
+            seat: Seat::take(&open),
+        }
+        .open()
+        .unwrap();
         assert!(!unix.is_write_vectored());
 
         let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
         let tcp = std::net::TcpStream::connect(listener.local_addr().unwrap()).unwrap();
         tcp.set_nonblocking(true).unwrap();
-        let tcp = Accepted { socket: Socket::Tcp(tcp), seat: Seat::take(&open) }.open().unwrap();
+        let tcp = Accepted {
+            socket: Socket::Tcp(tcp),
+            seat: Seat::take(&open),
+        }
+        .open()
+        .unwrap();
         assert!(!tcp.is_write_vectored());
         assert_eq!(open.load(Ordering::Relaxed), 2);
         drop((unix, tcp));

@@ -25,7 +25,12 @@ pub(super) async fn drain(mut running: Running, pace: Drain) {
         end = running.first_end() => warn!("{end:#}"),
     }
 
-    let Running { lanes, vitals, tokens, .. } = running;
+    let Running {
+        lanes,
+        vitals,
+        tokens,
+        ..
+    } = running;
     tokens.goaway.cancel();
     lanes.drain(pace.grace).await;
 

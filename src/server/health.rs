@@ -22,7 +22,9 @@ pub(super) struct Health {
 
 impl Health {
     pub(super) async fn new() -> Self {
-        let health = Self { reporter: HealthReporter::new() };
+        let health = Self {
+            reporter: HealthReporter::new(),
+        };
         health.set(ServingStatus::NotServing).await;
         health
     }
@@ -50,7 +52,11 @@ impl Health {
 
 /// Health, and reflection (v1 and v1alpha, which older tools ask for) of what `descriptors` describe: encoded
 /// `google.protobuf.FileDescriptorSet`s.
-pub(super) fn routes(health: &Health, descriptors: &[&[u8]], stop: &CancellationToken) -> anyhow::Result<Routes> {
+pub(super) fn routes(
+    health: &Health,
+    descriptors: &[&[u8]],
+    stop: &CancellationToken,
+) -> anyhow::Result<Routes> {
     let described = || {
         descriptors.iter().fold(
             tonic_reflection::server::Builder::configure()
@@ -59,7 +65,9 @@ pub(super) fn routes(health: &Health, descriptors: &[&[u8]], stop: &Cancellation
         )
     };
     let v1 = described().build_v1().context("descriptors for reflection")?;
-    let v1alpha = described().build_v1alpha().context("descriptors for reflection")?;
+    let v1alpha = described()
+        .build_v1alpha()
+        .context("descriptors for reflection")?;
     Ok(Routes::new(health.service(stop))
         .add_service(EndsOnStop::new(v1, stop.clone()))
         .add_service(EndsOnStop::new(v1alpha, stop.clone())))

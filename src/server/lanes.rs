@@ -81,8 +81,9 @@ where
     B: http_body::Body<Data = Bytes, Error: Into<StdError>> + Send + 'static,
 {
     let connections = ReceiverStream::new(accepted).map(Accepted::open);
-    let mut server = server;
-    Ok(server.serve_with_incoming_shutdown(service, connections, goaway.cancelled_owned()).await?)
+    Ok(server
+        .serve_with_incoming_shutdown(service, connections, goaway.cancelled_owned())
+        .await?)
 }
 
 /// The running lanes.
@@ -97,7 +98,11 @@ pub(super) struct Lanes {
 
 impl Lanes {
     /// Starts `count` lanes, which serve `service` until `goaway`.
-    pub(super) fn start<S, B>(count: NonZeroUsize, service: S, goaway: CancellationToken) -> anyhow::Result<Self>
+    pub(super) fn start<S, B>(
+        count: NonZeroUsize,
+        service: S,
+        goaway: CancellationToken,
+    ) -> anyhow::Result<Self>
     where
         S: Answers<B>,
         B: http_body::Body<Data = Bytes, Error: Into<StdError>> + Send + 'static,
@@ -110,7 +115,9 @@ impl Lanes {
             cut: CancellationToken::new(),
         };
         for number in 0..count.get() {
-            lanes.open(number, service.clone()).with_context(|| format!("starting lane {number}"))?;
+            lanes
+                .open(number, service.clone())
+                .with_context(|| format!("starting lane {number}"))?;
         }
         Ok(lanes)
     }
@@ -120,21 +127,25 @@ impl Lanes {
         S: Answers<B>,
         B: http_body::Body<Data = Bytes, Error: Into<StdError>> + Send + 'static,
     {
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()?;
         let (door, accepted) = Door::new(SEATS);
         let (ended, end) = oneshot::channel();
         let (goaway, cut) = (self.goaway.clone(), self.cut.clone());
-        let thread = thread::Builder::new().name(format!("lane-{number}")).spawn(move || {
-            let served = runtime.block_on(async {
-                tokio::select! {
-                    served = serve(http2(), service, accepted, goaway) => served,
-                    () = cut.cancelled() => Ok(()),
-                }
-            });
-            // Ends what is left of connections, before anyone believes that the lane has ended.
-            drop(runtime);
-            let _ = ended.send(served);
-        })?;
+        let thread = thread::Builder::new()
+            .name(format!("lane-{number}"))
+            .spawn(move || {
+                let served = runtime.block_on(async {
+                    tokio::select! {
+                        served = serve(http2(), service, accepted, goaway) => served,
+                        () = cut.cancelled() => Ok(()),
+                    }
+                });
+                // Ends what is left of connections, before anyone believes that the lane has ended.
+                drop(runtime);
+                let _ = ended.send(served);
+            })?;
         self.doors.push(door);
         self.threads.push(thread);
         self.ends.push(end);
@@ -164,7 +175,10 @@ impl Lanes {
     pub(super) async fn drain(mut self, grace: Duration) {
         self.goaway.cancel();
         if !self.all_ended_within(grace).await {
-            warn!(?grace, "calls were still open at the end of drain.grace, and were cut");
+            warn!(
+                ?grace,
+                "calls were still open at the end of drain.grace, and were cut"
+            );
             self.cut.cancel();
             if !self.all_ended_within(CUT).await {
                 warn!(left = self.ends.len(), "a lane does not end");

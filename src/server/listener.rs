@@ -38,7 +38,11 @@ impl Listener {
             ListenAddress::Tcp(address) => TcpListener::bind(address).await.map(Self::Tcp),
             ListenAddress::Unix(path) => bind_unix(path).await,
         };
-        bound.map_err(|source| BindError { setting, address: address.clone(), source })
+        bound.map_err(|source| BindError {
+            setting,
+            address: address.clone(),
+            source,
+        })
     }
 
     /// The address that was bound, with the port that the system chose for port 0.
@@ -75,7 +79,10 @@ pub(super) struct SocketFile {
 impl SocketFile {
     fn at(path: &Path) -> io::Result<Self> {
         let device_and_inode = device_and_inode(path)?;
-        Ok(Self { path: path.to_owned(), device_and_inode })
+        Ok(Self {
+            path: path.to_owned(),
+            device_and_inode,
+        })
     }
 }
 
@@ -107,13 +114,19 @@ async fn bind_unix(path: &Path) -> io::Result<Listener> {
 /// Removes the socket file that a process left behind when it died. Anything else is not ours to remove.
 async fn remove_dead_socket(path: &Path) -> io::Result<()> {
     if !std::fs::symlink_metadata(path)?.file_type().is_socket() {
-        return Err(io::Error::new(io::ErrorKind::AlreadyExists, "a file that is no socket is there"));
+        return Err(io::Error::new(
+            io::ErrorKind::AlreadyExists,
+            "a file that is no socket is there",
+        ));
     }
     match tokio::time::timeout(ANSWER_OF_A_LIVE_SOCKET, UnixStream::connect(path)).await {
         Ok(Err(error)) if error.kind() == io::ErrorKind::ConnectionRefused => std::fs::remove_file(path),
         Ok(Err(error)) => Err(error),
         // A listener too busy to answer lives, too.
-        Ok(Ok(_)) | Err(_) => Err(io::Error::new(io::ErrorKind::AddrInUse, "another process serves this socket")),
+        Ok(Ok(_)) | Err(_) => Err(io::Error::new(
+            io::ErrorKind::AddrInUse,
+            "another process serves this socket",
+        )),
     }
 }
 
@@ -125,15 +138,23 @@ mod tests {
     async fn a_port_in_use_is_named_with_its_setting() {
         let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
         let address = ListenAddress::Tcp(taken.local_addr().unwrap());
-        let error = Listener::bind("listen.ops", &address).await.unwrap_err().to_string();
-        assert!(error.starts_with(&format!("listen.ops: cannot listen on {address}: ")), "{error}");
+        let error = Listener::bind("listen.ops", &address)
+            .await
+            .unwrap_err()
+            .to_string();
+        assert!(
+            error.starts_with(&format!("listen.ops: cannot listen on {address}: ")),
+            "{error}"
+        );
     }
 
     #[tokio::test]
     async fn a_socket_file_is_removed_at_the_end() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("grpc.sock");
-        let listener = Listener::bind("listen.grpc", &ListenAddress::Unix(path.clone())).await.unwrap();
+        let listener = Listener::bind("listen.grpc", &ListenAddress::Unix(path.clone()))
+            .await
+            .unwrap();
         assert!(path.exists());
         drop(listener);
         assert!(!path.exists());
@@ -146,7 +167,10 @@ mod tests {
         let address = ListenAddress::Unix(path.clone());
         drop(std::os::unix::net::UnixListener::bind(&path).unwrap()); // leaves its file, as a killed process does
         let listener = Listener::bind("listen.grpc", &address).await.unwrap();
-        let error = Listener::bind("listen.grpc", &address).await.unwrap_err().to_string();
+        let error = Listener::bind("listen.grpc", &address)
+            .await
+            .unwrap_err()
+            .to_string();
         assert!(error.contains("another process serves this socket"), "{error}");
         assert!(path.exists());
         drop(listener);
@@ -157,7 +181,10 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("notes.txt");
         std::fs::write(&path, "dear diary").unwrap();
-        let error = Listener::bind("listen.grpc", &ListenAddress::Unix(path.clone())).await.unwrap_err().to_string();
+        let error = Listener::bind("listen.grpc", &ListenAddress::Unix(path.clone()))
+            .await
+            .unwrap_err()
+            .to_string();
         assert!(error.contains("no socket"), "{error}");
         assert_eq!(std::fs::read_to_string(&path).unwrap(), "dear diary");
     }
@@ -166,7 +193,9 @@ mod tests {
     async fn a_socket_file_of_another_process_is_not_removed() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("grpc.sock");
-        let listener = Listener::bind("listen.grpc", &ListenAddress::Unix(path.clone())).await.unwrap();
+        let listener = Listener::bind("listen.grpc", &ListenAddress::Unix(path.clone()))
+            .await
+            .unwrap();
         let other = folder.path().join("other.sock");
         let _other = std::os::unix::net::UnixListener::bind(&other).unwrap();
         std::fs::rename(&other, &path).unwrap();

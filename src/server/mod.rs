@@ -91,7 +91,10 @@ async fn start(settings: Settings, addresses_file: Option<&Path>) -> anyhow::Res
     let parts = parts::open(Arc::new(settings), &vitals, &tokens.end).await?;
     let running = Running::start(bound, parts, vitals, tokens).await?;
     if let Some(file) = addresses_file {
-        running.addresses.write(file).with_context(|| format!("writing the addresses to {}", file.display()))?;
+        running
+            .addresses
+            .write(file)
+            .with_context(|| format!("writing the addresses to {}", file.display()))?;
     }
     Ok(running)
 }

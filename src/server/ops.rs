@@ -82,7 +82,10 @@ pub(super) fn routes(
         .route("/livez", get(livez))
         .route("/readyz", get(readyz))
         .route("/metrics", get(metrics))
-        .with_state(Ops { readiness, registry: Arc::new(registry) });
+        .with_state(Ops {
+            readiness,
+            registry: Arc::new(registry),
+        });
     let mut routes = RoutesBuilder::from(router);
     routes.add_service(health.service(stop));
     routes.routes().prepare()
@@ -103,9 +106,11 @@ async fn livez() -> &'static str {
 async fn readyz(State(ops): State<Ops>) -> Response {
     match ops.readiness.reason() {
         None => Json(json!({"ready": true})).into_response(),
-        Some(reason) => {
-            (StatusCode::SERVICE_UNAVAILABLE, Json(json!({"ready": false, "reason": reason}))).into_response()
-        }
+        Some(reason) => (
+            StatusCode::SERVICE_UNAVAILABLE,
+            Json(json!({"ready": false, "reason": reason})),
+        )
+            .into_response(),
     }
 }
 

@@ -14,7 +14,10 @@ pub(super) struct Signals {
 impl Signals {
     /// From here on they no longer kill the process.
     pub(super) fn new() -> io::Result<Self> {
-        Ok(Self { term: signal(SignalKind::terminate())?, int: signal(SignalKind::interrupt())? })
+        Ok(Self {
+            term: signal(SignalKind::terminate())?,
+            int: signal(SignalKind::interrupt())?,
+        })
     }
 
     /// The exit code that a shell gives to a process that the next signal has killed: 128 and its number. Cancel safe.

@@ -100,8 +100,16 @@ impl Running {
         L: Layer<Routes, Service: Answers<B>>,
         B: http_body::Body<Data = Bytes, Error: Into<StdError>> + Send + 'static,
     {
-        let Parts { front, descriptors, store, mut registry } = parts;
-        let addresses = Addresses { grpc: address_of(&bound.grpc)?, ops: address_of(&bound.ops)? };
+        let Parts {
+            front,
+            descriptors,
+            store,
+            mut registry,
+        } = parts;
+        let addresses = Addresses {
+            grpc: address_of(&bound.grpc)?,
+            ops: address_of(&bound.ops)?,
+        };
         let health = Health::new().await;
         let readiness = Arc::new(Readiness::default());
 
@@ -120,13 +128,29 @@ impl Running {
         vitals.spawn("ops_acceptor", tokens.end.clone(), ops);
 
         probe_once(&store, &readiness).await;
-        vitals.spawn("store_probe", tokens.end.clone(), probe(store, Arc::clone(&readiness), tokens.end.clone()));
+        vitals.spawn(
+            "store_probe",
+            tokens.end.clone(),
+            probe(store, Arc::clone(&readiness), tokens.end.clone()),
+        );
 
         readiness.serving();
         health.serving().await;
-        info!(listener = "grpc", address = addresses.grpc, lanes = count, "listening");
+        info!(
+            listener = "grpc",
+            address = addresses.grpc,
+            lanes = count,
+            "listening"
+        );
         info!(listener = "ops", address = addresses.ops, "listening");
-        Ok(Self { addresses, readiness, health, lanes, vitals, tokens })
+        Ok(Self {
+            addresses,
+            readiness,
+            health,
+            lanes,
+            vitals,
+            tokens,
+        })
     }
 
     /// Waits for the first part that ends, though it should not. Cancel safe.

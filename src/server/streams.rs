@@ -81,7 +81,11 @@ pin_project! {
 
 impl<B> UntilStop<B> {
     fn new(body: B, stop: &CancellationToken, last: Last) -> Self {
-        Self { body: Some(body), stopped: stop.clone().cancelled_owned(), last }
+        Self {
+            body: Some(body),
+            stopped: stop.clone().cancelled_owned(),
+            last,
+        }
     }
 }
 
@@ -89,7 +93,10 @@ impl<B: HttpBody<Data = Bytes>> HttpBody for UntilStop<B> {
     type Data = Bytes;
     type Error = B::Error;
 
-    fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, B::Error>>> {
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, B::Error>>> {
         let mut this = self.project();
         let Some(body) = this.body.as_mut().as_pin_mut() else {
             return Poll::Ready(None);
@@ -120,8 +127,14 @@ impl<B: HttpBody<Data = Bytes>> HttpBody for UntilStop<B> {
 
 fn unavailable() -> HeaderMap {
     HeaderMap::from_iter([
-        (http::HeaderName::from_static("grpc-status"), HeaderValue::from_static("14")),
-        (http::HeaderName::from_static("grpc-message"), HeaderValue::from_static("the server is stopping")),
+        (
+            http::HeaderName::from_static("grpc-status"),
+            HeaderValue::from_static("14"),
+        ),
+        (
+            http::HeaderName::from_static("grpc-message"),
+            HeaderValue::from_static("the server is stopping"),
+        ),
     ])
 }
 
@@ -149,7 +162,12 @@ mod tests {
         let stop = CancellationToken::new();
         stop.cancel();
         let endless = StreamBody::new(stream::pending::<Result<Frame<Bytes>, Infallible>>());
-        assert!(Box::pin(UntilStop::new(endless, &stop, Last::Nothing)).frame().await.is_none());
+        assert!(
+            Box::pin(UntilStop::new(endless, &stop, Last::Nothing))
+                .frame()
+                .await
+                .is_none()
+        );
     }
 
     #[tokio::test]

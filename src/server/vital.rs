@@ -25,7 +25,11 @@ impl Vitals {
     pub(super) fn new() -> Self {
         // Only the first one is read: the server ends with it.
         let (ended, end) = mpsc::channel(1);
-        Self { tracker: TaskTracker::new(), ended, end }
+        Self {
+            tracker: TaskTracker::new(),
+            ended,
+            end,
+        }
     }
 
     /// Runs a task that may end once `stop` has come, and not before. Call it on the waiting runtime.
@@ -58,7 +62,11 @@ impl Vitals {
     pub(super) async fn join(self, limit: Duration) {
         self.tracker.close();
         if tokio::time::timeout(limit, self.tracker.wait()).await.is_err() {
-            warn!(?limit, left = self.tracker.len(), "tasks were still running, and were dropped");
+            warn!(
+                ?limit,
+                left = self.tracker.len(),
+                "tasks were still running, and were dropped"
+            );
         }
     }
 }
@@ -78,8 +86,14 @@ mod tests {
     #[tokio::test]
     async fn a_task_that_ends_early_is_noticed_however_it_ends() {
         for (task, what) in [
-            (Box::pin(async { Ok(()) }) as futures_util::future::BoxFuture<'static, _>, "the task watcher has ended"),
-            (Box::pin(async { anyhow::bail!("no more") }), "the task watcher failed: no more"),
+            (
+                Box::pin(async { Ok(()) }) as futures_util::future::BoxFuture<'static, _>,
+                "the task watcher has ended",
+            ),
+            (
+                Box::pin(async { anyhow::bail!("no more") }),
+                "the task watcher failed: no more",
+            ),
             (Box::pin(async { panic!("oh") }), "the task watcher broke: "),
         ] {
             let mut vitals = Vitals::new();

@@ -146,7 +146,9 @@ impl CheckMetrics {
 
     fn for_routes<'a>(&self, names: impl Iterator<Item = &'a str>) -> PolicyCounters {
         let mut known = self.totals.routes.lock().unwrap_or_else(PoisonError::into_inner);
-        let routes = names.map(|name| Arc::clone(known.entry(name.into()).or_default())).collect();
+        let routes = names
+            .map(|name| Arc::clone(known.entry(name.into()).or_default()))
+            .collect();
         PolicyCounters {
             routes,
             no_route: Arc::clone(&self.totals.no_route),
@@ -164,7 +166,9 @@ impl PolicyCounters {
     /// Counts a check. `route_index` is [`CompiledRoute::index`](crate::decision::CompiledRoute::index); without one, or with
     /// one of another policy, it counts for the route `none`.
     pub fn record(&self, route_index: Option<usize>, decision: &Decision, took: Duration) {
-        let route = route_index.and_then(|index| self.routes.get(index)).unwrap_or(&self.no_route);
+        let route = route_index
+            .and_then(|index| self.routes.get(index))
+            .unwrap_or(&self.no_route);
         route.0[place(decision)].fetch_add(1, Ordering::Relaxed);
         self.durations.observe(took);
     }
@@ -186,23 +190,39 @@ impl Collector for CheckMetrics {
             None,
             MetricType::Counter,
         )?;
-        let routes = self.totals.routes.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let routes = self
+            .totals
+            .routes
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone();
         let none = (NO_ROUTE, &self.totals.no_route);
-        for (route, counters) in routes.iter().map(|(name, counters)| (&**name, counters)).chain([none]) {
+        for (route, counters) in routes
+            .iter()
+            .map(|(name, counters)| (&**name, counters))
+            .chain([none])
+        {
             for ((outcome, reason), counter) in REASONS.iter().zip(&counters.0) {
                 let count = counter.load(Ordering::Relaxed);
                 // A reason that a route cannot have would be a row of zero for ever.
                 if count > 0 {
                     let labels = [("route", route), ("outcome", outcome), ("reason", reason)];
-                    checks.encode_family(&labels)?.encode_counter::<NoLabelSet, _, u64>(&count, None)?;
+                    checks
+                        .encode_family(&labels)?
+                        .encode_counter::<NoLabelSet, _, u64>(&count, None)?;
                 }
             }
         }
 
         let durations = &self.totals.durations;
-        let bounds = BOUNDS_NS.iter().map(|&ns| Duration::from_nanos(ns).as_secs_f64()).chain([f64::INFINITY]);
-        let buckets: Vec<(f64, u64)> =
-            bounds.zip(&durations.buckets).map(|(bound, count)| (bound, count.load(Ordering::Relaxed))).collect();
+        let bounds = BOUNDS_NS
+            .iter()
+            .map(|&ns| Duration::from_nanos(ns).as_secs_f64())
+            .chain([f64::INFINITY]);
+        let buckets: Vec<(f64, u64)> = bounds
+            .zip(&durations.buckets)
+            .map(|(bound, count)| (bound, count.load(Ordering::Relaxed)))
+            .collect();
         let count = buckets.iter().map(|(_, count)| count).sum();
         let sum = Duration::from_nanos(durations.sum_ns.load(Ordering::Relaxed)).as_secs_f64();
         encoder
@@ -224,7 +244,9 @@ impl fmt::Debug for CheckMetrics {
 
 impl fmt::Debug for PolicyCounters {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("PolicyCounters").field("routes", &self.routes.len()).finish_non_exhaustive()
+        f.debug_struct("PolicyCounters")
+            .field("routes", &self.routes.len())
+            .finish_non_exhaustive()
     }
 }
 
@@ -245,7 +267,10 @@ mod tests {
             error: "e".into(),
             code: "c".into(),
         };
-        let limit = Arc::new(NamedLimit { name: "ai".into(), rule });
+        let limit = Arc::new(NamedLimit {
+            name: "ai".into(),
+            rule,
+        });
         let keys = [
             InvalidKey::Malformed,
             InvalidKey::Ambiguous,
@@ -254,16 +279,26 @@ mod tests {
             InvalidKey::Inactive,
             InvalidKey::Expired,
         ];
-        let places =
-            [NotAllowed::NoRoute, NotAllowed::Method, NotAllowed::Twin, NotAllowed::Api, NotAllowed::Network];
+        let places = [
+            NotAllowed::NoRoute,
+            NotAllowed::Method,
+            NotAllowed::Twin,
+            NotAllowed::Api,
+            NotAllowed::Network,
+        ];
         let mut denials = vec![
             Denial::InvalidPath,
             Denial::InvalidHost,
             Denial::MissingKey,
             Denial::NoTrustedOwner,
             Denial::UpgradeNotAllowed,
-            Denial::InsufficientScope { missing: "read:x".parse().unwrap() },
-            Denial::RateLimited { limit, retry_after: Duration::ZERO },
+            Denial::InsufficientScope {
+                missing: "read:x".parse().unwrap(),
+            },
+            Denial::RateLimited {
+                limit,
+                retry_after: Duration::ZERO,
+            },
             Denial::SourceUnavailable,
             Denial::Internal,
         ];
@@ -326,7 +361,11 @@ mod tests {
     fn a_duration_falls_into_the_bucket_that_it_does_not_exceed() {
         let metrics = CheckMetrics::default();
         let counters = metrics.for_routes([].into_iter());
-        for took in [Duration::from_micros(5), Duration::from_micros(6), Duration::from_secs(2)] {
+        for took in [
+            Duration::from_micros(5),
+            Duration::from_micros(6),
+            Duration::from_secs(2),
+        ] {
             counters.record(None, &Decision::Deny(Denial::Internal), took);
         }
         let text = text(&metrics);

@@ -80,7 +80,8 @@ impl<W: Write> Write for OneLine<W> {
 }
 
 fn is_unsafe(character: char) -> bool {
-    character.is_control() || matches!(character, '\u{2028}' | '\u{2029}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+    character.is_control()
+        || matches!(character, '\u{2028}' | '\u{2029}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
 }
 
 #[cfg(test)]
@@ -105,7 +106,11 @@ mod tests {
 
     fn logged(log_format: LogFormat, log: impl FnOnce()) -> String {
         let kept = Kept::default();
-        let settings = Telemetry { log_format, log_level: "info".into(), otlp_endpoint: None };
+        let settings = Telemetry {
+            log_format,
+            log_level: "info".into(),
+            otlp_endpoint: None,
+        };
         let writer = kept.clone();
         tracing::subscriber::with_default(subscriber(&settings, move || writer.clone()).unwrap(), log);
         let bytes = kept.0.lock().unwrap().clone();
@@ -127,7 +132,10 @@ mod tests {
 
     #[test]
     fn text_has_no_change_of_direction() {
-        let written = logged(LogFormat::Text, || tracing::warn!(host = %"a\u{202e}b", "refused"));
+        let written = logged(
+            LogFormat::Text,
+            || tracing::warn!(host = %"a\u{202e}b", "refused"),
+        );
         assert!(written.contains("a\\u{202e}b"), "{written:?}");
     }
 
@@ -137,14 +145,23 @@ mod tests {
             tracing::debug!("not this");
             tracing::info!("but this");
         });
-        assert!(!written.contains("not this") && written.contains("but this"), "{written:?}");
+        assert!(
+            !written.contains("not this") && written.contains("but this"),
+            "{written:?}"
+        );
     }
 
     #[test]
     fn a_bad_filter_is_named() {
-        let settings =
-            Telemetry { log_format: LogFormat::Json, log_level: "latchkey=loud".into(), otlp_endpoint: None };
+        let settings = Telemetry {
+            log_format: LogFormat::Json,
+            log_level: "latchkey=loud".into(),
+            otlp_endpoint: None,
+        };
         let error = subscriber(&settings, io::sink).err().unwrap().to_string();
-        assert!(error.contains("telemetry.log.level") && error.contains("latchkey=loud"), "{error}");
+        assert!(
+            error.contains("telemetry.log.level") && error.contains("latchkey=loud"),
+            "{error}"
+        );
     }
 }

@@ -30,8 +30,17 @@ impl ProcessMetrics {
         let version = vec![("version", env!("CARGO_PKG_VERSION"))];
         registry.register("latchkey_build", "The version that runs", Info::new(version));
         let start = Gauge::<f64, AtomicU64>::default();
-        start.set(self.started.duration_since(UNIX_EPOCH).unwrap_or_default().as_secs_f64());
-        registry.register("latchkey_start_time_seconds", "When the process began, in seconds since the Unix epoch", start);
+        start.set(
+            self.started
+                .duration_since(UNIX_EPOCH)
+                .unwrap_or_default()
+                .as_secs_f64(),
+        );
+        registry.register(
+            "latchkey_start_time_seconds",
+            "When the process began, in seconds since the Unix epoch",
+            start,
+        );
         registry.register_collector(Box::new(Connections(self.connections)));
     }
 }
@@ -41,11 +50,17 @@ struct Connections(Vec<Arc<AtomicUsize>>);
 
 impl Collector for Connections {
     fn encode(&self, mut encoder: DescriptorEncoder) -> Result<(), fmt::Error> {
-        let mut connections =
-            encoder.encode_descriptor("latchkey_connections", "Open gRPC connections by lane", None, MetricType::Gauge)?;
+        let mut connections = encoder.encode_descriptor(
+            "latchkey_connections",
+            "Open gRPC connections by lane",
+            None,
+            MetricType::Gauge,
+        )?;
         for (lane, open) in self.0.iter().enumerate() {
             let open = u64::try_from(open.load(Ordering::Relaxed)).unwrap_or(u64::MAX);
-            connections.encode_family(&[("lane", lane.to_string())])?.encode_gauge(&open)?;
+            connections
+                .encode_family(&[("lane", lane.to_string())])?
+                .encode_gauge(&open)?;
         }
         Ok(())
     }
