@@ -1,1 +1,117 @@
 //! The composition root: opens, binds, wires, runs, drains.
+//!
+//! There are two kinds of runtimes. [Lanes](lanes) serve gRPC, one thread a core, and never wait for the world. The *waiting*
+//! runtime has everything that does: acceptors, the store, the ops listener. An [acceptor] hands each new connection to the
+//! least loaded lane. [`parts`] opens what is served, [`start`] serves it, [`drain`] ends it.
+
+mod acceptor;
+mod connection;
+mod drain;
+mod health;
+mod lanes;
+mod listener;
+mod ops;
+mod parts;
+mod signals;
+mod start;
+mod streams;
+mod vital;
+
+use std::path::Path;
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::Context;
+use tokio_util::sync::CancellationToken;
+use tracing::{error, warn};
+
+pub use listener::BindError;
+
+use crate::config::{Drain, Loaded, Settings};
+use crate::telemetry::logs;
+use signals::Signals;
+use start::{Bound, Running, Tokens};
+use vital::Vitals;
+
+/// What a task that hangs gets before the process ends without it.
+const LAST_MOMENT: Duration = Duration::from_millis(100);
+
+/// Serves until SIGTERM or SIGINT, and drains then: exit code 0. A second signal ends it at once, with 143 or 130 as if it had
+/// killed the process; a vital part that fails, with 1. With a notice that forbids the start: 2.
+///
+/// The addresses that were bound are written to `addresses_file` once everything is served.
+pub fn run(loaded: Loaded, addresses_file: Option<&Path>) -> anyhow::Result<ExitCode> {
+    let Loaded { settings, notices } = loaded;
+    logs::init(&settings.telemetry)?;
+    for notice in notices.iter().filter(|notice| !notice.stops_start) {
+        warn!("{}", notice.text);
+    }
+    let mut stops_start = notices.iter().filter(|notice| notice.stops_start).peekable();
+    if stops_start.peek().is_some() {
+        for notice in stops_start {
+            error!("{}", notice.text);
+        }
+        return Ok(ExitCode::from(2));
+    }
+
+    let waiting = tokio::runtime::Builder::new_multi_thread()
+        .thread_name("waiting")
+        .enable_all()
+        .build()
+        .context("starting the waiting runtime")?;
+    let ended = waiting.block_on(serve(settings, addresses_file));
+    waiting.shutdown_timeout(LAST_MOMENT);
+    ended
+}
+
+async fn serve(settings: Settings, addresses_file: Option<&Path>) -> anyhow::Result<ExitCode> {
+    let mut signals = Signals::new().context("listening to signals")?;
+    let stop = CancellationToken::new();
+    let served = async {
+        let running = start(settings.clone(), addresses_file).await?;
+        until(running, &stop, settings.drain).await
+    };
+    tokio::select! {
+        served = served => served.map(|()| ExitCode::SUCCESS),
+        exit_code = second_signal(&mut signals, &stop) => Ok(ExitCode::from(exit_code)),
+    }
+}
+
+/// The exit code of the second signal; the first one stops.
+async fn second_signal(signals: &mut Signals, stop: &CancellationToken) -> u8 {
+    signals.next().await;
+    stop.cancel();
+    signals.next().await
+}
+
+async fn start(settings: Settings, addresses_file: Option<&Path>) -> anyhow::Result<Running> {
+    let bound = Bound::bind(&settings.listen).await?;
+    let (vitals, tokens) = (Vitals::new(), Tokens::default());
+    let parts = parts::open(Arc::new(settings), &vitals, &tokens.end).await?;
+    let running = Running::start(bound, parts, vitals, tokens).await?;
+    if let Some(file) = addresses_file {
+        running
+            .addresses
+            .write(file)
+            .with_context(|| format!("writing the addresses to {}", file.display()))?;
+    }
+    Ok(running)
+}
+
+/// Serves until `stop` and drains then; fails when a vital part ends early.
+async fn until(mut running: Running, stop: &CancellationToken, pace: Drain) -> anyhow::Result<()> {
+    tokio::select! {
+        () = stop.cancelled() => {
+            drain::drain(running, pace).await;
+            Ok(())
+        }
+        end = running.first_end() => {
+            error!("{end:#}");
+            Err(end.context("the server cannot go on"))
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

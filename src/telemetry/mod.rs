@@ -1,1 +1,12 @@
 //! Logs and metrics.
+//!
+//! Nothing that a caller sent becomes a label, and nothing that a caller sent reaches a log line unescaped. Each room keeps its own
+//! numbers and has a `register(&self, &mut Registry)`; the composition root collects them in one [`Registry`].
+
+mod checks;
+pub mod logs;
+mod process;
+
+pub use checks::{CheckMetrics, PolicyCounters};
+pub use process::{ProcessMetrics, render};
+pub use prometheus_client::registry::Registry;
