@@ -267,5 +267,3 @@ fn subject<'a>(
     }
 }
 
-#[cfg(test)]
-mod tests;
