@@ -1,7 +1,12 @@
 //! Rate limits: how often a subject may.
 
+mod local;
+mod window;
+
+use std::net::IpAddr;
 use std::time::Duration;
 
+pub use self::local::LocalLimits;
 use crate::config::RateLimit;
 
 /// A limit and its name; routes that name one limit share its counters.
@@ -34,35 +39,7 @@ pub enum Subject<'a> {
     /// `per: owner`: kind and id of the context owner.
     Owner(&'static str, &'a str),
     /// `per: address`; IPv6 is counted by /64. `None`: the address is not known, and all such callers are counted together.
-    Address(Option<std::net::IpAddr>),
+    Address(Option<IpAddr>),
     /// `per: route`: the route's name.
     Route(&'a str),
-}
-
-/// Counters of this process.
-#[derive(Debug)]
-pub struct LocalLimits {}
-
-impl LocalLimits {
-    /// Counters for at most `max_subjects` subjects at a time.
-    pub fn new(max_subjects: usize) -> Self {
-        let _ = max_subjects;
-        Self {}
-    }
-
-    /// Counts one request of the subject, if it is within the limit. `now_ms`: milliseconds since the Unix epoch.
-    pub fn count(&self, limit: &NamedLimit, subject: Subject<'_>, now_ms: u64) -> Verdict {
-        let _ = (subject, now_ms);
-        Verdict {
-            allowed: true,
-            remaining: limit.rule.limit.get(),
-            reset_after: Duration::ZERO,
-            retry_after: Duration::ZERO,
-        }
-    }
-
-    /// What [`Self::count`] would say, without counting.
-    pub fn peek(&self, limit: &NamedLimit, subject: Subject<'_>, now_ms: u64) -> Verdict {
-        self.count(limit, subject, now_ms)
-    }
 }
