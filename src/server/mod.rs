@@ -1,8 +1,8 @@
 //! The composition root: opens, binds, wires, runs, drains.
 //!
-//! There are two kinds of runtimes. [Lanes](lanes) serve gRPC, one thread a core, and never wait for the world. The *waiting*
-//! runtime has everything that does: acceptors, the store, the ops listener. An [acceptor] hands each new connection to the
-//! least loaded lane. [`parts`] opens what is served, [`start`] serves it, [`drain`] ends it.
+//! There are two kinds of runtimes. Lanes serve gRPC, one thread a core, and never wait for the world. The *waiting*
+//! runtime has everything that does: acceptors, the store, the ops listener. An acceptor hands each new connection to the
+//! least loaded lane. `parts` opens what is served, `start` serves it, `drain` ends it.
 
 mod acceptor;
 mod connection;

@@ -1,6 +1,6 @@
 //! Log lines on standard error.
 //!
-//! One event is one line, whatever is in it: JSON escapes by itself, and [`OneLine`] escapes what text would let through, so
+//! One event is one line, whatever is in it: JSON escapes by itself, and `OneLine` escapes what text would let through, so
 //! that nobody can begin a second line, or speak to a terminal, through a value that was logged.
 
 use std::io::{self, Write};
