@@ -19,7 +19,7 @@ use crate::decision::{
     self, Candidate, CompiledRoute, Decision, Denial, Facts, InvalidKey, Next, Policy, Reading, Refused,
     RequestView,
 };
-use crate::keys::{ApiKey, KeyCache, KeyDigest, KeyRecord, Remembered};
+use crate::keys::{ApiKey, KeyCache, KeyRecord, Remembered};
 use crate::limits::{LocalLimits, NamedLimit, Subject, Verdict};
 use crate::telemetry::{CheckMetrics, PolicyCounters};
 
@@ -85,8 +85,7 @@ impl Authorizer {
         match case.without_key(next) {
             Ok(outcome) => Ok(outcome),
             Err((case, candidate)) => {
-                let digest = KeyDigest::of(candidate.key());
-                match self.keys.get(&digest, arrival.instant) {
+                match self.keys.get(candidate.key(), arrival.instant) {
                     Remembered::Known(record) => Ok(case.with_record(candidate, Some(record))),
                     Remembered::Unknown => Ok(case.with_record(candidate, None)),
                     Remembered::Nothing => Err(NeedsLookUp),

@@ -8,8 +8,10 @@ mod cache;
 mod record;
 mod secret;
 mod source;
+mod store;
 
-pub use cache::{KeyCache, Remembered};
+pub use cache::{CacheMetrics, KeyCache, Remembered};
 pub use record::{KeyRecord, KeyStatus, Owner};
-pub use secret::{ApiKey, KeyDigest};
+pub use secret::{ApiKey, KeyDigest, NoRandomness};
 pub use source::{KeySource, KeySourceError, Verifying};
+pub use store::{SqliteStore, StoreError, StoreSource, StoredKey};

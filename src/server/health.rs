@@ -10,9 +10,9 @@ use tonic_health::server::{HealthReporter, HealthService};
 use super::streams::EndsOnStop;
 
 /// The name under which Envoy's own health check, and anyone else, asks for the check service.
-const AUTHORIZATION: &str = "envoy.service.auth.v3.Authorization";
+
 /// The empty name is the server as a whole (the gRPC Health Checking Protocol).
-const NAMES: [&str; 2] = ["", AUTHORIZATION];
+const NAMES: [&str; 2] = ["", crate::envoy::AUTHORIZATION_SERVICE];
 
 /// What health says on every listener. NOT_SERVING at first.
 #[derive(Clone, Debug)]

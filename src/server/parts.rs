@@ -2,12 +2,22 @@
 
 use std::sync::Arc;
 
+use anyhow::bail;
 use futures_util::future::BoxFuture;
+use tokio::runtime::Handle;
 use tokio_util::sync::CancellationToken;
 
 use super::vital::Vitals;
-use crate::config::Settings;
+use crate::authorizer::Authorizer;
+use crate::config::{Settings, StoreUrl};
+use crate::decision::Policy;
+use crate::envoy::{self, CheckLayer};
+use crate::keys::{KeyCache, SqliteStore, StoreSource};
+use crate::limits::LocalLimits;
 use crate::telemetry::{CheckMetrics, Registry};
+
+/// Subjects of rate limits that are counted at a time: about 150 bytes each.
+const MAX_LIMIT_SUBJECTS: usize = 1_000_000;
 
 /// Asks the store for a sign of life; an error says what is wrong, without a secret.
 pub(super) type Probe = Box<dyn Fn() -> BoxFuture<'static, Result<(), String>> + Send + Sync>;
@@ -25,18 +35,40 @@ pub(super) struct Parts<L> {
 }
 
 /// Opens the store, compiles the policy, and puts the authorizer together. What has to run beside it becomes one of `vitals`.
+/// To be called on the waiting runtime.
 pub(super) async fn open(
     settings: Arc<Settings>,
     vitals: &Vitals,
     stop: &CancellationToken,
-) -> anyhow::Result<Parts<tower::layer::util::Identity>> {
-    let _ = (settings, vitals, stop);
+) -> anyhow::Result<Parts<CheckLayer>> {
+    let StoreUrl::Sqlite(path) = &settings.store else {
+        bail!("this version stores keys in SQLite only");
+    };
+    let store = SqliteStore::open(path).await?;
+    let source = Arc::new(StoreSource::new(store.clone(), &settings.keys.prefix));
+    let keys = KeyCache::new(source, &settings.keys, Handle::current());
+    let limits = LocalLimits::new(MAX_LIMIT_SUBJECTS);
+    let checks = CheckMetrics::default();
+
     let mut registry = Registry::default();
-    CheckMetrics::default().register(&mut registry);
+    checks.register(&mut registry);
+    keys.metrics().register(&mut registry);
+    limits.register(&mut registry);
+
+    let (watcher, watched, until) = (store.clone(), Arc::clone(&keys), stop.clone());
+    vitals.spawn("store_watch", stop.clone(), async move {
+        watcher.watch(&watched, until).await;
+        Ok(())
+    });
+
+    let authorizer = Authorizer::new(Policy::compile(settings), keys, limits, checks);
     Ok(Parts {
-        front: tower::layer::util::Identity::new(),
-        descriptors: Vec::new(),
-        store: Box::new(|| Box::pin(async { Ok(()) })),
+        front: CheckLayer::new(Arc::new(authorizer)),
+        descriptors: vec![envoy::FILE_DESCRIPTOR_SET],
+        store: Box::new(move || {
+            let store = store.clone();
+            Box::pin(async move { store.ping().await.map_err(|error| error.to_string()) })
+        }),
         registry,
     })
 }

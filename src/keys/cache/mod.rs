@@ -1,0 +1,324 @@
+//! What is remembered of keys, and how the source is asked.
+//!
+//! [`KeyCache::get`] is the hot path: one hash, one read of a shard, no wait. [`KeyCache::look_up`] asks the source, in a task
+//! of its own that outlives whoever began it, once for all who want the same key.
+//!
+//! A verified key goes `fresh → (refreshed in the background) → due → stale → gone`: due keys are asked for again, stale ones
+//! are served only while the source gives no answer. [`KeyCache::forget`] ends all of that at once.
+
+mod bounded;
+mod flight;
+mod metrics;
+mod slots;
+
+use std::net::IpAddr;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, PoisonError, RwLock};
+use std::time::{Duration, Instant};
+
+use tokio::runtime::Handle;
+use tokio::time::timeout_at;
+
+use self::bounded::{Bounded, Recency};
+use self::flight::{Answer, Flights};
+pub use self::metrics::CacheMetrics;
+use self::slots::Slots;
+use super::record::{KeyRecord, KeyStatus};
+use super::secret::{ApiKey, KeyDigest};
+use super::source::{KeySource, KeySourceError};
+use crate::config::{CacheSettings, KeySettings};
+
+/// How long a request waits for the source when a stale answer would do.
+const PATIENCE: Duration = Duration::from_millis(50);
+
+/// How long a stale answer is given without asking again, after the source gave none.
+const RETRY_AFTER: Duration = Duration::from_secs(1);
+
+/// What the cache can say at once.
+#[derive(Clone, Debug)]
+pub enum Remembered {
+    /// A verified key, fresh.
+    Known(Arc<KeyRecord>),
+    /// A key that its source does not know, asked a short time ago.
+    Unknown,
+    /// Nothing usable: [`KeyCache::look_up`].
+    Nothing,
+}
+
+/// The cache before one source. Its keys are whole digests, and one cache never serves two sources.
+pub struct KeyCache {
+    source: Arc<dyn KeySource>,
+    settings: CacheSettings,
+    waiting: Handle,
+    known: Bounded<Known>,
+    unknown: Bounded<Unknown>,
+    flights: Flights,
+    slots: Slots,
+    /// Since when changes may have been missed; see [`KeyCache::suspect`].
+    suspect_since: RwLock<Option<Instant>>,
+    /// The same as a flag, so that the hot path reads no lock.
+    suspected: AtomicBool,
+    metrics: CacheMetrics,
+}
+
+/// A verified key.
+struct Known {
+    record: Arc<KeyRecord>,
+    asked_at: Instant,
+    refresh_at: Instant,
+    serve_until: Instant,
+    stale_until: Instant,
+    used: AtomicBool,
+    refreshing: AtomicBool,
+}
+
+impl Recency for Known {
+    fn take_used(&self) -> bool {
+        self.used.swap(false, Ordering::Relaxed)
+    }
+}
+
+/// A key that the source does not know.
+struct Unknown {
+    until: Instant,
+}
+
+/// Unknown keys go in the order in which they came.
+impl Recency for Unknown {
+    fn take_used(&self) -> bool {
+        false
+    }
+}
+
+impl KeyCache {
+    /// A cache before `source`; look-ups run as tasks of `waiting`, never on the caller's runtime.
+    pub fn new(source: Arc<dyn KeySource>, settings: &KeySettings, waiting: Handle) -> Arc<Self> {
+        let metrics = CacheMetrics::default();
+        let cache = settings.cache;
+        Arc::new(Self {
+            source,
+            settings: cache,
+            waiting,
+            known: Bounded::new(cache.max_keys, metrics.known()),
+            unknown: Bounded::new(cache.max_unknown_keys, metrics.unknown()),
+            flights: Flights::default(),
+            slots: Slots::new(settings.max_in_flight),
+            suspect_since: RwLock::new(None),
+            suspected: AtomicBool::new(false),
+            metrics,
+        })
+    }
+
+    /// The metrics of this cache.
+    pub fn metrics(&self) -> &CacheMetrics {
+        &self.metrics
+    }
+
+    /// Whether the source can know a key of this form at all.
+    pub fn can_know(&self, presented: &str) -> bool {
+        self.source.can_know(presented.as_bytes())
+    }
+
+    /// What is remembered of a presented key; no I/O, no wait. A key that will soon be due is asked for in the background.
+    pub fn get(self: &Arc<Self>, presented: &str, now: Instant) -> Remembered {
+        let digest = KeyDigest::of(presented);
+        let suspect_since = self.suspect_since();
+        let found = self.known.with(&digest, |known| {
+            if !known.may_serve(now, suspect_since) {
+                return None;
+            }
+            if !known.used.load(Ordering::Relaxed) {
+                known.used.store(true, Ordering::Relaxed);
+            }
+            let due = now >= known.refresh_at && !known.refreshing.swap(true, Ordering::Relaxed);
+            Some((Arc::clone(&known.record), due))
+        });
+        match found.flatten() {
+            Some((record, due)) => {
+                if due {
+                    self.refresh(presented, digest);
+                }
+                self.metrics.hit_known();
+                Remembered::Known(record)
+            }
+            None if suspect_since.is_none() && self.unknown.with(&digest, |it| now < it.until) == Some(true) => {
+                self.metrics.hit_unknown();
+                Remembered::Unknown
+            }
+            None => {
+                self.metrics.miss();
+                Remembered::Nothing
+            }
+        }
+    }
+
+    /// Asks the source, once for all who want the same key; falls back to a stale answer within `stale_if_error`.
+    ///
+    /// Ends by the deadline. The look-up itself goes on, for the next try. `caller` is the address that unknown keys are
+    /// accounted to; a key that was verified before needs no slot.
+    pub async fn look_up(
+        self: &Arc<Self>,
+        key: ApiKey,
+        caller: Option<IpAddr>,
+        deadline: Instant,
+    ) -> Result<Option<Arc<KeyRecord>>, KeySourceError> {
+        let digest = KeyDigest::of(key.expose());
+        let began = Instant::now();
+        let stale = self.stale(&digest, began);
+        let wait_until = if stale.is_some() { deadline.min(began + PATIENCE) } else { deadline };
+        let waited = wait_until.saturating_duration_since(began);
+        let answer = match timeout_at(wait_until.into(), self.ask(key, digest, caller, stale.is_some())).await {
+            Ok(answer) => answer,
+            Err(_) => Err(KeySourceError::Deadline(waited)),
+        };
+        match answer {
+            Ok(record) => Ok(record),
+            Err(error) => {
+                self.metrics.no_answer(&error);
+                // Looked at again: it may have been forgotten while we waited, and then it is not to be used.
+                match stale.and_then(|_| self.stale(&digest, Instant::now())) {
+                    Some(record) => {
+                        self.postpone(&digest, Instant::now());
+                        self.metrics.served_stale();
+                        Ok(Some(record))
+                    }
+                    None => Err(error),
+                }
+            }
+        }
+    }
+
+    /// Forgets what is known of a key. A look-up under way asks again, so that what it read before cannot come back.
+    ///
+    /// To be called after the change was committed.
+    pub fn forget(&self, digest: &KeyDigest) {
+        self.flights.outdate(digest, || {
+            self.known.remove(digest);
+            self.unknown.remove(digest);
+        });
+    }
+
+    /// Forgets everything.
+    pub fn forget_all(&self) {
+        self.flights.outdate_all(|| {
+            self.known.clear();
+            self.unknown.clear();
+        });
+    }
+
+    /// From now on changes may go unseen: every key is asked for again before it is used, at most once a second, and what is
+    /// known is served only while the source does not answer.
+    pub fn suspect(&self, now: Instant) {
+        let mut since = self.suspect_since.write().unwrap_or_else(PoisonError::into_inner);
+        since.get_or_insert(now);
+        self.suspected.store(true, Ordering::Release);
+    }
+
+    /// Changes are seen again, and those missed have been caught up with.
+    pub fn trust(&self) {
+        let mut since = self.suspect_since.write().unwrap_or_else(PoisonError::into_inner);
+        *since = None;
+        self.suspected.store(false, Ordering::Release);
+    }
+
+    fn suspect_since(&self) -> Option<Instant> {
+        if !self.suspected.load(Ordering::Acquire) {
+            return None;
+        }
+        *self.suspect_since.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// A record that may be used while the source gives no answer. Only an active key is ever used so.
+    fn stale(&self, digest: &KeyDigest, now: Instant) -> Option<Arc<KeyRecord>> {
+        let usable = |known: &Known| {
+            (known.record.status == KeyStatus::Active && now < known.stale_until).then(|| Arc::clone(&known.record))
+        };
+        self.known.with(digest, usable).flatten()
+    }
+
+    /// Lets a stale record be served for a moment without asking again.
+    fn postpone(&self, digest: &KeyDigest, now: Instant) {
+        self.known.update(digest, |known| {
+            known.asked_at = now;
+            known.serve_until = known.stale_until.min(now + RETRY_AFTER);
+            known.refresh_at = known.serve_until;
+        });
+    }
+
+    fn refresh(self: &Arc<Self>, presented: &str, digest: KeyDigest) {
+        let Some(key) = ApiKey::presented(presented) else { return };
+        self.metrics.refreshed();
+        let cache = Arc::clone(self);
+        self.waiting.spawn(async move {
+            if cache.ask(key, digest, None, true).await.is_err() {
+                // The next one who comes after this may try again; until then the record is still fresh.
+                let again = Instant::now() + RETRY_AFTER;
+                cache.known.update(&digest, |known| {
+                    known.refresh_at = again;
+                    known.refreshing.store(false, Ordering::Relaxed);
+                });
+            }
+        });
+    }
+
+    /// Joins the look-up of this key that is under way, or begins one.
+    async fn ask(self: &Arc<Self>, key: ApiKey, digest: KeyDigest, caller: Option<IpAddr>, known: bool) -> Answer {
+        let slot = if known || self.flights.is_under_way(&digest) {
+            None
+        } else {
+            Some(self.slots.take(caller).await?)
+        };
+        let (flight, begins) = self.flights.join(digest);
+        if begins {
+            let cache = Arc::clone(self);
+            self.waiting.spawn(async move {
+                let _slot = slot;
+                flight::fly(&cache.flights, digest, &*cache.source, &key, |answer| cache.keep(digest, answer)).await;
+            });
+        }
+        self.metrics.in_flight(self.flights.len());
+        let answer = flight.answer().await;
+        self.metrics.in_flight(self.flights.len());
+        if begins && let Ok(found) = &answer {
+            self.metrics.looked_up(found.is_some());
+        }
+        answer
+    }
+
+    /// Remembers an answer of the source; called while no `forget` of this key can come in between.
+    fn keep(&self, digest: KeyDigest, answer: &Option<Arc<KeyRecord>>) {
+        let now = Instant::now();
+        match answer {
+            Some(record) => {
+                self.unknown.remove(&digest);
+                self.known.insert(digest, Known::new(Arc::clone(record), &self.settings, now));
+            }
+            None => {
+                self.known.remove(&digest);
+                self.unknown.insert(digest, Unknown { until: now + self.settings.negative_ttl });
+            }
+        }
+    }
+}
+
+impl Known {
+    fn new(record: Arc<KeyRecord>, settings: &CacheSettings, now: Instant) -> Self {
+        Self {
+            record,
+            asked_at: now,
+            refresh_at: now + settings.ttl.mul_f64(settings.refresh_ahead),
+            serve_until: now + settings.ttl,
+            stale_until: now + settings.ttl + settings.stale_if_error,
+            used: AtomicBool::new(true),
+            refreshing: AtomicBool::new(false),
+        }
+    }
+
+    fn may_serve(&self, now: Instant, suspect_since: Option<Instant>) -> bool {
+        now < self.serve_until
+            && suspect_since.is_none_or(|since| self.asked_at >= since && now < self.asked_at + RETRY_AFTER)
+    }
+}
+
+#[cfg(test)]
+mod tests;
