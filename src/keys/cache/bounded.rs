@@ -80,6 +80,11 @@ impl<V: Recency> Bounded<V> {
         }
     }
 
+    #[cfg(test)]
+    pub(super) fn len(&self) -> usize {
+        self.map.len()
+    }
+
     pub(super) fn clear(&self) {
         let mut order = self.order.lock().unwrap_or_else(PoisonError::into_inner);
         order.clear();

@@ -44,6 +44,11 @@ impl Slots {
         Ok(Slot { _one_of_all: one_of_all, _share: share })
     }
 
+    #[cfg(test)]
+    pub(super) fn is_idle(&self) -> bool {
+        self.by_address.lock().unwrap().is_empty()
+    }
+
     async fn share(&self, address: Option<IpAddr>) -> Result<Share, KeySourceError> {
         let semaphore = {
             let mut by_address = self.by_address.lock().unwrap_or_else(PoisonError::into_inner);
