@@ -54,12 +54,19 @@ impl std::error::Error for SettingsError {}
 ///
 /// Files that settings name for a URL (`store_file`, `redis_file`) are read here, relative to the working directory.
 pub fn load(file: Option<&Path>, environment: &BTreeMap<String, String>) -> Result<Loaded, SettingsError> {
-    let one = |mistake: String| SettingsError { mistakes: vec![mistake] };
-    let Some(path) = file else { return load_text("default.yaml", None, environment) };
+    let one = |mistake: String| SettingsError {
+        mistakes: vec![mistake],
+    };
+    let Some(path) = file else {
+        return load_text("default.yaml", None, environment);
+    };
     let name: String = path.to_string_lossy().chars().flat_map(escaped).collect();
     let bytes = read_file(path).map_err(|why| one(format!("{name}: {why}")))?;
     let text = std::str::from_utf8(&bytes).map_err(|error| {
-        let line = 1 + bytes[..error.valid_up_to()].iter().filter(|&&byte| byte == b'\n').count();
+        let line = 1 + bytes[..error.valid_up_to()]
+            .iter()
+            .filter(|&&byte| byte == b'\n')
+            .count();
         one(format!("{name}:{line}: not UTF-8"))
     })?;
     load_text(&name, Some(text), environment)
@@ -67,8 +74,11 @@ pub fn load(file: Option<&Path>, environment: &BTreeMap<String, String>) -> Resu
 
 /// A name of a file may hold anything; a line of a message may not.
 fn escaped(char: char) -> impl Iterator<Item = char> {
-    let (plain, escaped) =
-        if char.is_control() { (None, Some(char.escape_default())) } else { (Some(char), None) };
+    let (plain, escaped) = if char.is_control() {
+        (None, Some(char.escape_default()))
+    } else {
+        (Some(char), None)
+    };
     plain.into_iter().chain(escaped.into_iter().flatten())
 }
 
@@ -83,7 +93,11 @@ fn read_file(path: &Path) -> Result<Vec<u8>, String> {
         return Err("is not a regular file".into());
     }
     let mut bytes = Vec::new();
-    File::open(path).map_err(cannot)?.take(MAX_FILE_BYTES + 1).read_to_end(&mut bytes).map_err(cannot)?;
+    File::open(path)
+        .map_err(cannot)?
+        .take(MAX_FILE_BYTES + 1)
+        .read_to_end(&mut bytes)
+        .map_err(cannot)?;
     if bytes.len() as u64 > MAX_FILE_BYTES {
         return Err("is larger than 1 MiB".into());
     }
@@ -120,17 +134,26 @@ pub(super) fn load_text(
             if settings.is_none() && reader.is_clean() {
                 reader.mistake(&tree.place, "the settings cannot be read");
             }
-            Err(SettingsError { mistakes: reader.into_lines(name) })
+            Err(SettingsError {
+                mistakes: reader.into_lines(name),
+            })
         }
     }
 }
 
 fn defaults() -> Result<Node, SettingsError> {
     let mut node = tree::parse(DEFAULT_FILE).map_err(|error| SettingsError {
-        mistakes: vec![format!("{}: {}", error.place.in_file("default.yaml"), error.message)],
+        mistakes: vec![format!(
+            "{}: {}",
+            error.place.in_file("default.yaml"),
+            error.message
+        )],
     })?;
     node.relocate(&|place| match place {
-        Place::File { line, column } => Place::Defaults { line: *line, column: *column },
+        Place::File { line, column } => Place::Defaults {
+            line: *line,
+            column: *column,
+        },
         other => other.clone(),
     });
     Ok(node)

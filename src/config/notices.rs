@@ -8,9 +8,18 @@ use super::settings::{Access, Settings, SourceKind, StoreUrl};
 use super::tree::{Node, Value};
 
 pub(super) fn of(settings: &Settings, tree: &Node, defaults: &Node, file: &str) -> Vec<Notice> {
-    let mut notices = Notices { tree, defaults, file, list: Vec::new() };
+    let mut notices = Notices {
+        tree,
+        defaults,
+        file,
+        list: Vec::new(),
+    };
     for name in ["grpc_tls", "http_tls"] {
-        notices.add(&["listen", name], true, &format!("TLS ({name}) is not served by this version"));
+        notices.add(
+            &["listen", name],
+            true,
+            &format!("TLS ({name}) is not served by this version"),
+        );
     }
     if matches!(settings.store, StoreUrl::Postgres(_)) {
         let text = "PostgreSQL as a store is not served by this version; use sqlite://";
@@ -24,10 +33,22 @@ pub(super) fn of(settings: &Settings, tree: &Node, defaults: &Node, file: &str) 
         let text = "this version verifies keys in the store only; use source: store";
         notices.add(&["keys", "source"], true, text);
     }
-    notices.add(&["listen", "http"], false, "the http listener (key API) is not served by this version");
-    notices.add(&["management"], false, "management is not served by this version; use `latchkey keys`");
+    notices.add(
+        &["listen", "http"],
+        false,
+        "the http listener (key API) is not served by this version",
+    );
+    notices.add(
+        &["management"],
+        false,
+        "management is not served by this version; use `latchkey keys`",
+    );
     for name in ["retention", "slow_after"] {
-        notices.add(&["usage", name], false, &format!("usage.{name} has no effect: this version records no usage"));
+        notices.add(
+            &["usage", name],
+            false,
+            &format!("usage.{name} has no effect: this version records no usage"),
+        );
     }
     let text = "traces are not sent by this version";
     notices.add(&["telemetry", "otlp_endpoint"], false, text);
@@ -45,7 +66,9 @@ struct Notices<'t> {
 impl Notices<'_> {
     /// Tells of a setting that the user wrote and that is not what the defaults say.
     fn add(&mut self, path: &[&str], stops_start: bool, text: &str) -> bool {
-        let Some(node) = self.tree.at(path).filter(|node| node.place.is_of_user()) else { return false };
+        let Some(node) = self.tree.at(path).filter(|node| node.place.is_of_user()) else {
+            return false;
+        };
         if matches!(node.value, Value::Null) || is_same(node, self.defaults.at(path)) {
             return false;
         }
@@ -63,7 +86,10 @@ impl Notices<'_> {
     }
 
     fn push(&mut self, node: &Node, stops_start: bool, text: &str) {
-        self.list.push(Notice { text: format!("{}: {text}", node.place.in_file(self.file)), stops_start });
+        self.list.push(Notice {
+            text: format!("{}: {text}", node.place.in_file(self.file)),
+            stops_start,
+        });
     }
 
     /// One line for all routes.
@@ -77,12 +103,24 @@ impl Notices<'_> {
                 names.push(guard);
             }
         }
-        let Some(Value::List(routes)) = self.tree.get("routes").map(|node| &node.value) else { return };
+        let Some(Value::List(routes)) = self.tree.get("routes").map(|node| &node.value) else {
+            return;
+        };
         let is_told = |node: &&Node| !matches!(node.value, Value::Null);
-        let Some(node) = routes.iter().find_map(|route| route.get("guard").filter(is_told)) else { return };
-        let (what, verb) = if names.len() == 1 { ("guard", "is") } else { ("guards", "are") };
+        let Some(node) = routes.iter().find_map(|route| route.get("guard").filter(is_told)) else {
+            return;
+        };
+        let (what, verb) = if names.len() == 1 {
+            ("guard", "is")
+        } else {
+            ("guards", "are")
+        };
         let names: Vec<String> = names.iter().map(|name| format!("`{name}`")).collect();
-        self.push(node, false, &format!("{what} {} {verb} not enforced by this version", names.join(", ")));
+        self.push(
+            node,
+            false,
+            &format!("{what} {} {verb} not enforced by this version", names.join(", ")),
+        );
     }
 }
 

@@ -16,7 +16,9 @@ const OF_THE_FILE_ALONE: [&str; 4] = ["apis", "routes", "rate_limits", "guards"]
 
 /// The defaults that hold beside a file.
 pub(super) fn beside_a_file(defaults: Node) -> Node {
-    let Value::Map(entries) = defaults.value else { return defaults };
+    let Value::Map(entries) = defaults.value else {
+        return defaults;
+    };
     let entries = entries.into_iter().filter_map(|mut entry| {
         // The limit on failed authentications protects every route, so it stays unless the file changes it.
         if entry.name == "rate_limits"
@@ -27,7 +29,10 @@ pub(super) fn beside_a_file(defaults: Node) -> Node {
         }
         (!OF_THE_FILE_ALONE.contains(&entry.name.as_str())).then_some(entry)
     });
-    Node { value: Value::Map(entries.collect()), place: defaults.place }
+    Node {
+        value: Value::Map(entries.collect()),
+        place: defaults.place,
+    }
 }
 
 /// Lays `above` over `below`: maps are joined, everything else is replaced.
@@ -58,7 +63,9 @@ pub(super) fn lay_environment(tree: &mut Node, environment: &BTreeMap<String, St
     let mut seen: BTreeMap<String, &str> = BTreeMap::new();
     for (variable, text) in environment {
         let upper = variable.to_ascii_uppercase();
-        let Some(path) = upper.strip_prefix(PREFIX) else { continue };
+        let Some(path) = upper.strip_prefix(PREFIX) else {
+            continue;
+        };
         let place = Place::Variable(shown(variable).into());
         if seen.contains_key(path) {
             reader.mistake(&place, "set twice, in different case");
@@ -66,7 +73,10 @@ pub(super) fn lay_environment(tree: &mut Node, environment: &BTreeMap<String, St
         }
         let names: Vec<String> = path.split("__").map(str::to_ascii_lowercase).collect();
         if names.iter().any(String::is_empty) {
-            reader.mistake(&place, "expected the names of a setting with `__` between them, as in LATCHKEY__KEYS__PREFIX");
+            reader.mistake(
+                &place,
+                "expected the names of a setting with `__` between them, as in LATCHKEY__KEYS__PREFIX",
+            );
             continue;
         }
         seen.insert(path.to_owned(), variable);
@@ -84,10 +94,16 @@ fn shown(variable: &str) -> String {
 fn read(text: &str, place: &Place, reader: &mut Reader) -> Option<Node> {
     let trimmed = text.trim();
     if trimmed.is_empty() || trimmed == "null" || trimmed == "~" {
-        return Some(Node { place: place.clone(), value: Value::Null });
+        return Some(Node {
+            place: place.clone(),
+            value: Value::Null,
+        });
     }
     if !trimmed.starts_with(['[', '{', '"', '\'']) {
-        return Some(Node { place: place.clone(), value: Value::Untyped(trimmed.into()) });
+        return Some(Node {
+            place: place.clone(),
+            value: Value::Untyped(trimmed.into()),
+        });
     }
     match tree::parse(trimmed) {
         Ok(mut node) => {
@@ -107,18 +123,34 @@ fn set(tree: &mut Node, names: &[String], value: Node, place: &Place, reader: &m
         return;
     };
     if matches!(tree.value, Value::Null) {
-        *tree = Node { place: place.clone(), value: Value::Map(Vec::new()) };
+        *tree = Node {
+            place: place.clone(),
+            value: Value::Map(Vec::new()),
+        };
     }
     let Value::Map(entries) = &mut tree.value else {
-        let message = format!("there is nothing below {}, so `{name}` cannot be set", tree.value.kind());
+        let message = format!(
+            "there is nothing below {}, so `{name}` cannot be set",
+            tree.value.kind()
+        );
         reader.mistake(place, message);
         return;
     };
-    let at = entries.iter().position(|entry| entry.name.eq_ignore_ascii_case(name)).unwrap_or_else(|| {
-        let node = Node { place: place.clone(), value: Value::Null };
-        entries.push(Entry { name: name.clone(), place: place.clone(), node });
-        entries.len() - 1
-    });
+    let at = entries
+        .iter()
+        .position(|entry| entry.name.eq_ignore_ascii_case(name))
+        .unwrap_or_else(|| {
+            let node = Node {
+                place: place.clone(),
+                value: Value::Null,
+            };
+            entries.push(Entry {
+                name: name.clone(),
+                place: place.clone(),
+                node,
+            });
+            entries.len() - 1
+        });
     entries[at].place = place.clone();
     set(&mut entries[at].node, deeper, value, place, reader);
 }

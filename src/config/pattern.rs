@@ -88,7 +88,10 @@ impl FromStr for PathPattern {
             .map(|(place, part)| segment(part, place == last))
             .collect::<Result<Box<[_]>, _>>()?;
         check_names(&segments)?;
-        Ok(Self { written: written.into(), segments })
+        Ok(Self {
+            written: written.into(),
+            segments,
+        })
     }
 }
 
@@ -105,7 +108,10 @@ fn segment(part: &str, is_last: bool) -> Result<Segment, InvalidPattern> {
         return Ok(Segment::Literal(upper_hex(part).into()));
     }
     let Some(inside) = part.strip_prefix('{').and_then(|rest| rest.strip_suffix('}')) else {
-        return invalid(format!("a parameter is a whole segment, as in `/{{name}}`, not a part of `{}`", shown(part)));
+        return invalid(format!(
+            "a parameter is a whole segment, as in `/{{name}}`, not a part of `{}`",
+            shown(part)
+        ));
     };
     let (name, is_rest) = match inside.strip_prefix('*') {
         Some(name) => (name, true),
@@ -119,21 +125,27 @@ fn segment(part: &str, is_last: bool) -> Result<Segment, InvalidPattern> {
     }
     match (is_rest, is_last) {
         (true, true) => Ok(Segment::Rest(name.into())),
-        (true, false) => invalid(format!("`{{*{name}}}` takes the rest of a path, so it is the last segment")),
+        (true, false) => invalid(format!(
+            "`{{*{name}}}` takes the rest of a path, so it is the last segment"
+        )),
         (false, _) => Ok(Segment::One(name.into())),
     }
 }
 
 fn is_name(name: &str) -> bool {
     (1..=64).contains(&name.len())
-        && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_')
+        && name
+            .bytes()
+            .all(|byte| byte.is_ascii_alphanumeric() || byte == b'_')
         && !name.starts_with(|first: char| first.is_ascii_digit())
 }
 
 fn check_names(segments: &[Segment]) -> Result<(), InvalidPattern> {
     let mut seen = Vec::new();
     for segment in segments {
-        let (Segment::One(name) | Segment::Rest(name)) = segment else { continue };
+        let (Segment::One(name) | Segment::Rest(name)) = segment else {
+            continue;
+        };
         if seen.contains(&name) {
             return invalid(format!("two parameters are named `{name}`"));
         }
@@ -145,7 +157,9 @@ fn check_names(segments: &[Segment]) -> Result<(), InvalidPattern> {
 /// Checks that a request path may have this segment.
 fn check_literal(part: &str) -> Result<(), InvalidPattern> {
     if part == "." || part == ".." {
-        return invalid(format!("no request path has the segment `{part}`; write the path that it leads to"));
+        return invalid(format!(
+            "no request path has the segment `{part}`; write the path that it leads to"
+        ));
     }
     let mut rest = part;
     while let Some(first) = rest.chars().next() {
@@ -166,17 +180,27 @@ fn check_literal(part: &str) -> Result<(), InvalidPattern> {
 fn check_plain(char: char) -> Result<(), InvalidPattern> {
     match char {
         'a'..='z' | 'A'..='Z' | '0'..='9' => Ok(()),
-        '-' | '.' | '_' | '~' | ':' | '@' | '!' | '$' | '&' | '\'' | '(' | ')' | '*' | '+' | ',' | '=' => Ok(()),
+        '-' | '.' | '_' | '~' | ':' | '@' | '!' | '$' | '&' | '\'' | '(' | ')' | '*' | '+' | ',' | '=' => {
+            Ok(())
+        }
         '?' => invalid("a path ends before `?`; routes do not look at the query"),
         '#' => invalid("no request path has `#`"),
         ';' => invalid("requests with `;` in their path are refused: some servers cut parameters off there"),
-        '\\' => invalid("requests with a backslash in their path are refused: some servers take it for a slash"),
+        '\\' => {
+            invalid("requests with a backslash in their path are refused: some servers take it for a slash")
+        }
         _ if char.is_control() => invalid("no request path has control characters"),
         _ => {
             let mut bytes = [0; 4];
-            let escaped: String =
-                char.encode_utf8(&mut bytes).bytes().map(|byte| format!("%{byte:02X}")).collect();
-            invalid(format!("`{}` must be percent-encoded in a path: `{escaped}`", char.escape_debug()))
+            let escaped: String = char
+                .encode_utf8(&mut bytes)
+                .bytes()
+                .map(|byte| format!("%{byte:02X}"))
+                .collect();
+            invalid(format!(
+                "`{}` must be percent-encoded in a path: `{escaped}`",
+                char.escape_debug()
+            ))
         }
     }
 }
@@ -188,13 +212,19 @@ fn check_escape(text: &[u8]) -> Result<usize, InvalidPattern> {
     };
     let written = || format!("%{first:02X}");
     match first {
-        b'-' | b'.' | b'_' | b'~' | b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' => {
-            invalid(format!("`{}` is never escaped in a request path; write `{}`", written(), char::from(first)))
-        }
-        b'/' | b'\\' | b';' => {
-            invalid(format!("requests with `{}` in their path are refused: servers read it in two ways", written()))
-        }
-        b'%' if text.get(3..5).is_some_and(|next| next.iter().all(u8::is_ascii_hexdigit)) => {
+        b'-' | b'.' | b'_' | b'~' | b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' => invalid(format!(
+            "`{}` is never escaped in a request path; write `{}`",
+            written(),
+            char::from(first)
+        )),
+        b'/' | b'\\' | b';' => invalid(format!(
+            "requests with `{}` in their path are refused: servers read it in two ways",
+            written()
+        )),
+        b'%' if text
+            .get(3..5)
+            .is_some_and(|next| next.iter().all(u8::is_ascii_hexdigit)) =>
+        {
             invalid("requests with a doubly escaped character in their path are refused")
         }
         _ if first.is_ascii_control() => invalid("no request path has control characters, escaped or not"),
@@ -211,9 +241,13 @@ fn check_escaped_utf8(first: u8, text: &[u8]) -> Result<usize, InvalidPattern> {
         0xf0..=0xf4 => 4,
         _ => 0,
     };
-    let bytes: Vec<u8> =
-        (0..length).map_while(|place| text.get(3 * place..).and_then(unescape)).collect();
-    match std::str::from_utf8(&bytes).ok().and_then(|text| text.chars().next()) {
+    let bytes: Vec<u8> = (0..length)
+        .map_while(|place| text.get(3 * place..).and_then(unescape))
+        .collect();
+    match std::str::from_utf8(&bytes)
+        .ok()
+        .and_then(|text| text.chars().next())
+    {
         Some(char) if bytes.len() == length && !char.is_control() => Ok(3 * length),
         Some(char) if char.is_control() => invalid("no request path has control characters, escaped or not"),
         _ => invalid("the escapes are not UTF-8"),
@@ -223,7 +257,11 @@ fn check_escaped_utf8(first: u8, text: &[u8]) -> Result<usize, InvalidPattern> {
 /// The byte that the escape at the beginning of `text` stands for.
 fn unescape(text: &[u8]) -> Option<u8> {
     let [b'%', high, low, ..] = text else { return None };
-    let digit = |byte: u8| char::from(byte).to_digit(16).and_then(|digit| u8::try_from(digit).ok());
+    let digit = |byte: u8| {
+        char::from(byte)
+            .to_digit(16)
+            .and_then(|digit| u8::try_from(digit).ok())
+    };
     Some(digit(*high)? << 4 | digit(*low)?)
 }
 
@@ -232,8 +270,16 @@ fn upper_hex(literal: &str) -> String {
     let mut upper = String::with_capacity(literal.len());
     let mut digits = 0;
     for char in literal.chars() {
-        upper.push(if digits > 0 { char.to_ascii_uppercase() } else { char });
-        digits = if char == '%' { 2 } else { usize::saturating_sub(digits, 1) };
+        upper.push(if digits > 0 {
+            char.to_ascii_uppercase()
+        } else {
+            char
+        });
+        digits = if char == '%' {
+            2
+        } else {
+            usize::saturating_sub(digits, 1)
+        };
     }
     upper
 }
@@ -256,13 +302,32 @@ mod tests {
             ("/", vec![literal("")]),
             ("/ai/chat", vec![literal("ai"), literal("chat")]),
             ("/a/", vec![literal("a"), literal("")]),
-            ("/chats/{chat_id}", vec![literal("chats"), Segment::One("chat_id".into())]),
-            ("/files/{*rest}", vec![literal("files"), Segment::Rest("rest".into())]),
-            ("/{a}/x/{b}/", vec![Segment::One("a".into()), literal("x"), Segment::One("b".into()), literal("")]),
+            (
+                "/chats/{chat_id}",
+                vec![literal("chats"), Segment::One("chat_id".into())],
+            ),
+            (
+                "/files/{*rest}",
+                vec![literal("files"), Segment::Rest("rest".into())],
+            ),
+            (
+                "/{a}/x/{b}/",
+                vec![
+                    Segment::One("a".into()),
+                    literal("x"),
+                    Segment::One("b".into()),
+                    literal(""),
+                ],
+            ),
             ("/caf%c3%a9/100%25", vec![literal("caf%C3%A9"), literal("100%25")]),
-            ("/v1:batch/@me/a...", vec![literal("v1:batch"), literal("@me"), literal("a...")]),
+            (
+                "/v1:batch/@me/a...",
+                vec![literal("v1:batch"), literal("@me"), literal("a...")],
+            ),
         ] {
-            let pattern: PathPattern = written.parse().unwrap_or_else(|error| panic!("{written}: {error}"));
+            let pattern: PathPattern = written
+                .parse()
+                .unwrap_or_else(|error| panic!("{written}: {error}"));
             assert_eq!(pattern.segments(), segments, "{written}");
             assert_eq!(pattern.as_str(), written);
         }
@@ -309,10 +374,18 @@ mod tests {
             ("/{*rest}/", "last segment"),
             ("/{a}/{a}", "two parameters"),
         ] {
-            let error = written.parse::<PathPattern>().map(|_| ()).expect_err(written).to_string();
+            let error = written
+                .parse::<PathPattern>()
+                .map(|_| ())
+                .expect_err(written)
+                .to_string();
             assert!(error.contains(part), "{written}: {error}");
         }
-        assert!(format!("/{}", "a".repeat(MAX_LENGTH)).parse::<PathPattern>().is_err());
+        assert!(
+            format!("/{}", "a".repeat(MAX_LENGTH))
+                .parse::<PathPattern>()
+                .is_err()
+        );
         assert!("/a".repeat(MAX_SEGMENTS + 1).parse::<PathPattern>().is_err());
     }
 

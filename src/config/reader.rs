@@ -71,8 +71,11 @@ impl Reader {
         self.mistakes.sort();
         // One mistake can be met twice, through an alias.
         self.mistakes.dedup();
-        let mut lines: Vec<String> =
-            self.mistakes.iter().map(|(place, message)| format!("{}: {message}", place.in_file(file))).collect();
+        let mut lines: Vec<String> = self
+            .mistakes
+            .iter()
+            .map(|(place, message)| format!("{}: {message}", place.in_file(file)))
+            .collect();
         if self.left_out > 0 {
             lines.push(format!("{file}: {} more mistakes", self.left_out));
         }
@@ -80,40 +83,59 @@ impl Reader {
     }
 
     fn wrong_kind<T>(&mut self, node: &Node, expected: &str) -> Option<T> {
-        self.mistake(&node.place, format!("expected {expected}, found {}", node.value.kind()));
+        self.mistake(
+            &node.place,
+            format!("expected {expected}, found {}", node.value.kind()),
+        );
         None
     }
 
     /// A map with these fields and no others.
     pub(super) fn fields<'t>(&mut self, node: &'t Node, what: &'t str, known: &[&str]) -> Option<Fields<'t>> {
-        let Value::Map(entries) = &node.value else { return self.wrong_kind(node, &format!("a map for {what}")) };
+        let Value::Map(entries) = &node.value else {
+            return self.wrong_kind(node, &format!("a map for {what}"));
+        };
         for entry in entries {
             if !known.contains(&entry.name.as_str()) {
                 let hint = did_you_mean(&entry.name, known.iter().copied());
-                self.mistake(&entry.place, format!("unknown field {} in {what}{hint}", ticked(&entry.name)));
+                self.mistake(
+                    &entry.place,
+                    format!("unknown field {} in {what}{hint}", ticked(&entry.name)),
+                );
             }
         }
         let entries = entries.iter().map(|entry| (entry.name.as_str(), entry)).collect();
-        Some(Fields { what, place: &node.place, entries })
+        Some(Fields {
+            what,
+            place: &node.place,
+            entries,
+        })
     }
 
     /// A map whose names are the user's own.
     pub(super) fn named<'t>(&mut self, node: &'t Node, what: &str, most: usize) -> Option<&'t [Entry]> {
-        let Value::Map(entries) = &node.value else { return self.wrong_kind(node, &format!("a map of {what}")) };
+        let Value::Map(entries) = &node.value else {
+            return self.wrong_kind(node, &format!("a map of {what}"));
+        };
         self.at_most(node, entries.len(), most, what)?;
         Some(entries)
     }
 
     /// A list of at most `most`.
     pub(super) fn list<'t>(&mut self, node: &'t Node, what: &str, most: usize) -> Option<&'t [Node]> {
-        let Value::List(items) = &node.value else { return self.wrong_kind(node, &format!("a list of {what}")) };
+        let Value::List(items) = &node.value else {
+            return self.wrong_kind(node, &format!("a list of {what}"));
+        };
         self.at_most(node, items.len(), most, what)?;
         Some(items)
     }
 
     fn at_most(&mut self, node: &Node, found: usize, most: usize, what: &str) -> Option<()> {
         if found > most {
-            self.mistake(&node.place, format!("{found} {what}; at most {most} are possible"));
+            self.mistake(
+                &node.place,
+                format!("{found} {what}; at most {most} are possible"),
+            );
             return None;
         }
         Some(())
@@ -135,7 +157,12 @@ impl Reader {
     }
 
     /// A text for people: of `length` characters, none of them a control character.
-    pub(super) fn printable(&mut self, node: &Node, what: &str, length: RangeInclusive<usize>) -> Option<Box<str>> {
+    pub(super) fn printable(
+        &mut self,
+        node: &Node,
+        what: &str,
+        length: RangeInclusive<usize>,
+    ) -> Option<Box<str>> {
         let text = self.text(node)?;
         if !length.contains(&text.chars().count()) || text.chars().any(char::is_control) {
             let (least, most) = (length.start(), length.end());
@@ -151,7 +178,11 @@ impl Reader {
     /// The name of something: `[A-Za-z0-9._-]{1,64}`.
     pub(super) fn name(&mut self, node: &Node, what: &str) -> Option<Box<str>> {
         let text = self.text(node)?;
-        if self.is_name(text, &node.place, what) { Some(text.into()) } else { None }
+        if self.is_name(text, &node.place, what) {
+            Some(text.into())
+        } else {
+            None
+        }
     }
 
     /// Whether a text is a name; notes a mistake when it is not.
@@ -161,7 +192,10 @@ impl Reader {
         if !is_name {
             self.mistake(
                 place,
-                format!("{what} is 1 to 64 letters, digits, `.`, `_` or `-`, found {}", quoted(text)),
+                format!(
+                    "{what} is 1 to 64 letters, digits, `.`, `_` or `-`, found {}",
+                    quoted(text)
+                ),
             );
         }
         is_name
@@ -174,7 +208,9 @@ impl Reader {
     {
         let text = self.text(node)?;
         text.parse()
-            .inspect_err(|error: &T::Err| self.mistake(&node.place, format!("{error}, found {}", quoted(text))))
+            .inspect_err(|error: &T::Err| {
+                self.mistake(&node.place, format!("{error}, found {}", quoted(text)))
+            })
             .ok()
     }
 
@@ -196,8 +232,13 @@ impl Reader {
             _ => None,
         };
         let (least, most) = (bounds.start(), bounds.end());
-        let Some(number) = number else { return self.wrong_kind(node, &format!("a whole number from {least} to {most}")) };
-        match u32::try_from(number).ok().filter(|number| bounds.contains(number)) {
+        let Some(number) = number else {
+            return self.wrong_kind(node, &format!("a whole number from {least} to {most}"));
+        };
+        match u32::try_from(number)
+            .ok()
+            .filter(|number| bounds.contains(number))
+        {
             Some(number) => Some(number),
             None => {
                 self.mistake(
@@ -214,7 +255,9 @@ impl Reader {
         match &node.value {
             Value::Float(number) => Some(*number),
             // Far below 2^53 where it matters; larger ones are out of every bound.
-            Value::Integer(number) => i32::try_from(*number).map_or(Some(f64::MAX), |number| Some(number.into())),
+            Value::Integer(number) => {
+                i32::try_from(*number).map_or(Some(f64::MAX), |number| Some(number.into()))
+            }
             Value::Untyped(text) if text.parse::<f64>().is_ok() => text.parse().ok(),
             _ => self.wrong_kind(node, "a number"),
         }
@@ -233,16 +276,22 @@ impl Reader {
     /// A duration such as `15m` or `400ms`, within bounds.
     pub(super) fn duration(&mut self, node: &Node, bounds: RangeInclusive<Duration>) -> Option<Duration> {
         const EXAMPLE: &str = "a duration with its unit, such as 400ms, 15m or 90d";
-        let (Value::Text(text) | Value::Untyped(text)) = &node.value else { return self.wrong_kind(node, EXAMPLE) };
+        let (Value::Text(text) | Value::Untyped(text)) = &node.value else {
+            return self.wrong_kind(node, EXAMPLE);
+        };
         let Ok(duration) = humantime::parse_duration(text) else {
             self.mistake(&node.place, format!("expected {EXAMPLE}, found {}", quoted(text)));
             return None;
         };
         if !bounds.contains(&duration) {
-            let [least, most] = [bounds.start(), bounds.end()].map(|bound| humantime::format_duration(*bound));
+            let [least, most] =
+                [bounds.start(), bounds.end()].map(|bound| humantime::format_duration(*bound));
             self.mistake(
                 &node.place,
-                format!("expected a duration from {least} to {most}, found {}", quoted(text)),
+                format!(
+                    "expected a duration from {least} to {most}, found {}",
+                    quoted(text)
+                ),
             );
             return None;
         }
@@ -258,7 +307,10 @@ impl Reader {
         let words = choices.iter().map(|(word, _)| *word);
         let hint = did_you_mean(text, words.clone());
         let words = words.collect::<Vec<_>>().join(", ");
-        self.mistake(&node.place, format!("expected one of {words}, found {}{hint}", quoted(text)));
+        self.mistake(
+            &node.place,
+            format!("expected one of {words}, found {}{hint}", quoted(text)),
+        );
         None
     }
 }

@@ -498,7 +498,13 @@ pub struct TenantHeaders {
 impl TenantHeaders {
     /// All of them, in the order that answers use.
     pub fn all(&self) -> [&HeaderName; 5] {
-        [&self.key_id, &self.org_code, &self.user_id, &self.scopes, &self.context_owner]
+        [
+            &self.key_id,
+            &self.org_code,
+            &self.user_id,
+            &self.scopes,
+            &self.context_owner,
+        ]
     }
 }
 

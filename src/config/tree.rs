@@ -88,8 +88,13 @@ impl Value {
 impl Node {
     /// The value of a field, if this is a map that has it.
     pub(super) fn get(&self, name: &str) -> Option<&Self> {
-        let Value::Map(entries) = &self.value else { return None };
-        entries.iter().find(|entry| entry.name == name).map(|entry| &entry.node)
+        let Value::Map(entries) = &self.value else {
+            return None;
+        };
+        entries
+            .iter()
+            .find(|entry| entry.name == name)
+            .map(|entry| &entry.node)
     }
 
     /// The value under these names, one below the other.
@@ -128,21 +133,36 @@ pub(super) fn parse(text: &str) -> Result<Node, InvalidYaml> {
         strict_booleans: true,
         with_snippet: false,
     };
-    serde_saphyr::from_str_with_options::<Spanned<Value>>(text, options).map(Node::from).map_err(|error| {
-        let place = error.location().map_or(Place::File { line: 1, column: 1 }, place_of);
-        let message = serde_saphyr::DefaultMessageFormatter.format_message(&error).into_owned();
-        InvalidYaml { place, message: message.replace('\n', " ") }
-    })
+    serde_saphyr::from_str_with_options::<Spanned<Value>>(text, options)
+        .map(Node::from)
+        .map_err(|error| {
+            let place = error
+                .location()
+                .map_or(Place::File { line: 1, column: 1 }, place_of);
+            let message = serde_saphyr::DefaultMessageFormatter
+                .format_message(&error)
+                .into_owned();
+            InvalidYaml {
+                place,
+                message: message.replace('\n', " "),
+            }
+        })
 }
 
 fn place_of(location: Location) -> Place {
-    Place::File { line: location.line().max(1), column: location.column().max(1) }
+    Place::File {
+        line: location.line().max(1),
+        column: location.column().max(1),
+    }
 }
 
 impl From<Spanned<Value>> for Node {
     fn from(spanned: Spanned<Value>) -> Self {
         // `defined`: through an alias, the text to repair is where the anchor is.
-        Self { place: place_of(spanned.defined), value: spanned.value }
+        Self {
+            place: place_of(spanned.defined),
+            value: spanned.value,
+        }
     }
 }
 
@@ -190,7 +210,9 @@ impl<'de> Visitor<'de> for ValueVisitor {
     }
 
     fn visit_u128<E: serde::de::Error>(self, value: u128) -> Result<Value, E> {
-        i128::try_from(value).map(Value::Integer).map_err(|_| E::custom("the number is too large"))
+        i128::try_from(value)
+            .map(Value::Integer)
+            .map_err(|_| E::custom("the number is too large"))
     }
 
     fn visit_f64<E>(self, value: f64) -> Result<Value, E> {
@@ -217,9 +239,16 @@ impl<'de> Visitor<'de> for ValueVisitor {
         let mut entries: Vec<Entry> = Vec::new();
         while let Some((key, value)) = fields.next_entry::<Spanned<String>, Spanned<Value>>()? {
             if entries.iter().any(|entry| entry.name == key.value) {
-                return Err(A::Error::custom(format_args!("duplicate mapping key {:?}", key.value)));
+                return Err(A::Error::custom(format_args!(
+                    "duplicate mapping key {:?}",
+                    key.value
+                )));
             }
-            entries.push(Entry { name: key.value, place: place_of(key.defined), node: value.into() });
+            entries.push(Entry {
+                name: key.value,
+                place: place_of(key.defined),
+                node: value.into(),
+            });
         }
         Ok(Value::Map(entries))
     }

@@ -27,7 +27,10 @@ fn guard(reader: &mut Reader, node: &Node) -> Option<Guard> {
     let fields = reader.fields(node, "guard", &["request", "response"])?;
     let request = optional(fields.get("request"), |node| request(reader, node));
     let response = optional(fields.get("response"), |node| response(reader, node));
-    let guard = Guard { request: request?, response: response? };
+    let guard = Guard {
+        request: request?,
+        response: response?,
+    };
     if guard.request.is_none() && guard.response.is_none() {
         reader.mistake(&node.place, "a guard has `request`, `response` or both");
         return None;
@@ -36,16 +39,33 @@ fn guard(reader: &mut Reader, node: &Node) -> Option<Guard> {
 }
 
 fn request(reader: &mut Reader, node: &Node) -> Option<GuardRequest> {
-    const CONTEXT: [(&str, PromptContext); 3] =
-        [("header", PromptContext::Header), ("prompt", PromptContext::Prompt), ("none", PromptContext::None)];
-    const ON_MATCH: [(&str, OnMatch); 3] =
-        [("sanitize", OnMatch::Sanitize), ("reject", OnMatch::Reject), ("report", OnMatch::Report)];
-    let known =
-        ["fields", "on_match", "on_unscanned", "max_chars", "context", "context_template", "handlers"];
+    const CONTEXT: [(&str, PromptContext); 3] = [
+        ("header", PromptContext::Header),
+        ("prompt", PromptContext::Prompt),
+        ("none", PromptContext::None),
+    ];
+    const ON_MATCH: [(&str, OnMatch); 3] = [
+        ("sanitize", OnMatch::Sanitize),
+        ("reject", OnMatch::Reject),
+        ("report", OnMatch::Report),
+    ];
+    let known = [
+        "fields",
+        "on_match",
+        "on_unscanned",
+        "max_chars",
+        "context",
+        "context_template",
+        "handlers",
+    ];
     let fields = reader.fields(node, "the guard's request", &known)?;
-    let scanned = fields.require(reader, "fields").and_then(|node| scanned(reader, node));
+    let scanned = fields
+        .require(reader, "fields")
+        .and_then(|node| scanned(reader, node));
     let on_match = optional(fields.get("on_match"), |node| reader.choice(node, &ON_MATCH));
-    let on_unscanned = optional(fields.get("on_unscanned"), |node| reader.choice(node, &ON_UNSCANNED));
+    let on_unscanned = optional(fields.get("on_unscanned"), |node| {
+        reader.choice(node, &ON_UNSCANNED)
+    });
     let max_chars = max_chars(reader, &fields, 10_000);
     let context = optional(fields.get("context"), |node| reader.choice(node, &CONTEXT));
     let context_template = optional(fields.get("context_template"), |node| template(reader, node));
@@ -64,9 +84,13 @@ fn request(reader: &mut Reader, node: &Node) -> Option<GuardRequest> {
 fn response(reader: &mut Reader, node: &Node) -> Option<GuardResponse> {
     let known = ["fields", "on_match", "on_unscanned", "max_chars", "handlers"];
     let fields = reader.fields(node, "the guard's response", &known)?;
-    let scanned = fields.require(reader, "fields").and_then(|node| scanned(reader, node));
+    let scanned = fields
+        .require(reader, "fields")
+        .and_then(|node| scanned(reader, node));
     let on_match = optional(fields.get("on_match"), |node| response_match(reader, node));
-    let on_unscanned = optional(fields.get("on_unscanned"), |node| reader.choice(node, &ON_UNSCANNED));
+    let on_unscanned = optional(fields.get("on_unscanned"), |node| {
+        reader.choice(node, &ON_UNSCANNED)
+    });
     let max_chars = max_chars(reader, &fields, 50_000);
     let handlers = optional(fields.get("handlers"), |node| reader.choice(node, &HANDLERS));
     Some(GuardResponse {
@@ -80,14 +104,19 @@ fn response(reader: &mut Reader, node: &Node) -> Option<GuardResponse> {
 
 fn response_match(reader: &mut Reader, node: &Node) -> Option<OnMatch> {
     if reader.text(node)? == "sanitize" {
-        reader.mistake(&node.place, "a response is not sanitized, only refused or reported: reject or report");
+        reader.mistake(
+            &node.place,
+            "a response is not sanitized, only refused or reported: reject or report",
+        );
         return None;
     }
     reader.choice(node, &[("reject", OnMatch::Reject), ("report", OnMatch::Report)])
 }
 
 fn max_chars(reader: &mut Reader, fields: &Fields<'_>, default: u32) -> Option<NonZeroUsize> {
-    let number = optional(fields.get("max_chars"), |node| reader.whole(node, 1..=100_000_000))?;
+    let number = optional(fields.get("max_chars"), |node| {
+        reader.whole(node, 1..=100_000_000)
+    })?;
     NonZeroUsize::new(usize::try_from(number.unwrap_or(default)).ok()?)
 }
 
@@ -96,7 +125,10 @@ fn template(reader: &mut Reader, node: &Node) -> Option<Box<str>> {
     let text = reader.text(node)?;
     let is_control = |char: char| char.is_control() && char != '\n' && char != '\t';
     if text.trim().is_empty() || text.len() > 8192 || text.contains(is_control) {
-        reader.mistake(&node.place, "a template is a text of at most 8192 bytes, without control characters");
+        reader.mistake(
+            &node.place,
+            "a template is a text of at most 8192 bytes, without control characters",
+        );
         return None;
     }
     Some(text.into())
@@ -105,7 +137,10 @@ fn template(reader: &mut Reader, node: &Node) -> Option<Box<str>> {
 fn scanned(reader: &mut Reader, node: &Node) -> Option<Vec<Box<str>>> {
     let items = reader.list(node, "JSON fields", 100)?;
     if items.is_empty() {
-        reader.mistake(&node.place, "no field would be scanned; give at least one, or [\"*\"] for every text");
+        reader.mistake(
+            &node.place,
+            "no field would be scanned; give at least one, or [\"*\"] for every text",
+        );
         return None;
     }
     all(items.iter().map(|item| {
@@ -115,7 +150,10 @@ fn scanned(reader: &mut Reader, node: &Node) -> Option<Vec<Box<str>>> {
         }
         reader.mistake(
             &item.place,
-            format!("expected a JSON field such as input, messages[*].content or *; found {}", quoted(text)),
+            format!(
+                "expected a JSON field such as input, messages[*].content or *; found {}",
+                quoted(text)
+            ),
         );
         None
     }))

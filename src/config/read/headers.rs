@@ -38,9 +38,15 @@ const NEEDED: [&str; 18] = [
 ];
 
 pub(super) fn read(reader: &mut Reader, top: &Fields<'_>) -> Option<Headers> {
-    let credentials = top.require(reader, "credentials").and_then(|node| credentials(reader, node));
-    let strip = top.require(reader, "strip_headers").and_then(|node| strip_headers(reader, node));
-    let tenant = top.require(reader, "tenant_headers").and_then(|node| tenant_headers(reader, node));
+    let credentials = top
+        .require(reader, "credentials")
+        .and_then(|node| credentials(reader, node));
+    let strip = top
+        .require(reader, "strip_headers")
+        .and_then(|node| strip_headers(reader, node));
+    let tenant = top
+        .require(reader, "tenant_headers")
+        .and_then(|node| tenant_headers(reader, node));
 
     let (credentials, strip, tenant) = (credentials?, strip?, tenant?);
     let own = |name: &HeaderName| {
@@ -51,25 +57,43 @@ pub(super) fn read(reader: &mut Reader, top: &Fields<'_>) -> Option<Headers> {
     };
     for (name, place) in &strip {
         if own(name) {
-            reader.mistake(place, format!("header {} holds a credential, so it cannot be stripped", quoted(name.as_str())));
+            reader.mistake(
+                place,
+                format!(
+                    "header {} holds a credential, so it cannot be stripped",
+                    quoted(name.as_str())
+                ),
+            );
         }
     }
     for (name, place) in &tenant {
         let shown = quoted(name.as_str());
         if own(name) {
-            reader.mistake(place, format!("header {shown} holds a credential, so it cannot be a tenant header"));
+            reader.mistake(
+                place,
+                format!("header {shown} holds a credential, so it cannot be a tenant header"),
+            );
         }
         if let Some((_, strip_place)) = strip.iter().find(|(stripped, _)| twin(stripped) == twin(name)) {
             // Blames what the user wrote.
             let place = if place.is_of_user() { place } else { strip_place };
-            reader.mistake(place, format!("header {shown} is a tenant header and is in strip_headers too"));
+            reader.mistake(
+                place,
+                format!("header {shown} is a tenant header and is in strip_headers too"),
+            );
         }
     }
     let [key_id, org_code, user_id, scopes, context_owner] = tenant.map(|(name, _)| name);
     Some(Headers {
         credentials,
         strip: strip.into_iter().map(|(name, _)| name).collect(),
-        tenant: TenantHeaders { key_id, org_code, user_id, scopes, context_owner },
+        tenant: TenantHeaders {
+            key_id,
+            org_code,
+            user_id,
+            scopes,
+            context_owner,
+        },
     })
 }
 
@@ -82,14 +106,27 @@ fn twin(name: &HeaderName) -> String {
 fn free_name(reader: &mut Reader, node: &Node) -> Option<HeaderName> {
     let text = reader.text(node)?;
     if text.starts_with(':') {
-        reader.mistake(&node.place, format!("{} is a pseudo-header of HTTP/2, which cannot be used here", quoted(text)));
+        reader.mistake(
+            &node.place,
+            format!(
+                "{} is a pseudo-header of HTTP/2, which cannot be used here",
+                quoted(text)
+            ),
+        );
         return None;
     }
     let name: HeaderName = reader.parsed(node)?;
     let read = twin(&name);
     if NEEDED.contains(&read.as_str()) || read.starts_with("x-envoy-") {
-        let twin = if read == name.as_str() { String::new() } else { format!(" (many servers read it as {read:?})") };
-        reader.mistake(&node.place, format!("HTTP or Envoy needs header {}{twin}", quoted(name.as_str())));
+        let twin = if read == name.as_str() {
+            String::new()
+        } else {
+            format!(" (many servers read it as {read:?})")
+        };
+        reader.mistake(
+            &node.place,
+            format!("HTTP or Envoy needs header {}{twin}", quoted(name.as_str())),
+        );
         return None;
     }
     Some(name)
@@ -97,7 +134,9 @@ fn free_name(reader: &mut Reader, node: &Node) -> Option<HeaderName> {
 
 fn strip_headers(reader: &mut Reader, node: &Node) -> Option<Vec<(HeaderName, Place)>> {
     let items = reader.list(node, "header names", 64)?;
-    let names = all(items.iter().map(|item| Some((free_name(reader, item)?, item.place.clone()))))?;
+    let names = all(items
+        .iter()
+        .map(|item| Some((free_name(reader, item)?, item.place.clone()))))?;
     for (at, (name, place)) in names.iter().enumerate() {
         if names[..at].iter().any(|(other, _)| other == name) {
             reader.mistake(place, format!("header {} is listed twice", quoted(name.as_str())));
@@ -113,16 +152,32 @@ fn tenant_headers(reader: &mut Reader, node: &Node) -> Option<[(HeaderName, Plac
         let node = fields.require(reader, field)?;
         Some((free_name(reader, node)?, node.place.clone()))
     });
-    let [Some(a), Some(b), Some(c), Some(d), Some(e)] = names else { return None };
+    let [Some(a), Some(b), Some(c), Some(d), Some(e)] = names else {
+        return None;
+    };
     let names = [a, b, c, d, e];
     for at in 1..names.len() {
         let (name, place) = &names[at];
-        let Some(other) = names[..at].iter().position(|(other, _)| twin(other) == twin(name)) else { continue };
+        let Some(other) = names[..at]
+            .iter()
+            .position(|(other, _)| twin(other) == twin(name))
+        else {
+            continue;
+        };
         // Blames what the user wrote.
-        let place = if place.is_of_user() { place } else { &names[other].1 };
+        let place = if place.is_of_user() {
+            place
+        } else {
+            &names[other].1
+        };
         reader.mistake(
             place,
-            format!("{} and {} are both told in header {}", FIELDS[other], FIELDS[at], quoted(name.as_str())),
+            format!(
+                "{} and {} are both told in header {}",
+                FIELDS[other],
+                FIELDS[at],
+                quoted(name.as_str())
+            ),
         );
     }
     Some(names)
@@ -131,13 +186,24 @@ fn tenant_headers(reader: &mut Reader, node: &Node) -> Option<[(HeaderName, Plac
 fn credentials(reader: &mut Reader, node: &Node) -> Option<Vec<CredentialPlace>> {
     let items = reader.list(node, "credentials", 16)?;
     if items.is_empty() {
-        reader.mistake(&node.place, "no place for a key; give at least one, such as {header: authorization, scheme: Bearer}");
+        reader.mistake(
+            &node.place,
+            "no place for a key; give at least one, such as {header: authorization, scheme: Bearer}",
+        );
         return None;
     }
-    let places = all(items.iter().map(|item| Some((credential(reader, item)?, &item.place))))?;
+    let places = all(items
+        .iter()
+        .map(|item| Some((credential(reader, item)?, &item.place))))?;
     for (at, (credential, place)) in places.iter().enumerate() {
-        if places[..at].iter().any(|(other, _)| is_same_place(other, credential)) {
-            reader.mistake(place, "this place is listed twice: one value would count as two keys");
+        if places[..at]
+            .iter()
+            .any(|(other, _)| is_same_place(other, credential))
+        {
+            reader.mistake(
+                place,
+                "this place is listed twice: one value would count as two keys",
+            );
         }
     }
     Some(places.into_iter().map(|(credential, _)| credential).collect())
@@ -146,7 +212,13 @@ fn credentials(reader: &mut Reader, node: &Node) -> Option<Vec<CredentialPlace>>
 /// Whether one value could be found at both. A header without a scheme takes every value.
 fn is_same_place(one: &CredentialPlace, other: &CredentialPlace) -> bool {
     match (one, other) {
-        (CredentialPlace::Header { name, scheme }, CredentialPlace::Header { name: other, scheme: other_scheme }) => {
+        (
+            CredentialPlace::Header { name, scheme },
+            CredentialPlace::Header {
+                name: other,
+                scheme: other_scheme,
+            },
+        ) => {
             let schemes_meet = match (scheme, other_scheme) {
                 (Some(one), Some(other)) => one.eq_ignore_ascii_case(other),
                 _ => true,
@@ -162,7 +234,10 @@ fn credential(reader: &mut Reader, node: &Node) -> Option<CredentialPlace> {
     if let Value::Text(text) = &node.value {
         reader.mistake(
             &node.place,
-            format!("expected {{header: {}}} or {{query: …}}", quoted(text).trim_matches('"')),
+            format!(
+                "expected {{header: {}}} or {{query: …}}",
+                quoted(text).trim_matches('"')
+            ),
         );
         return None;
     }
@@ -172,7 +247,10 @@ fn credential(reader: &mut Reader, node: &Node) -> Option<CredentialPlace> {
         (Some(header), None) => {
             let name = free_name(reader, header);
             let scheme = super::optional(scheme, |node| auth_scheme(reader, node));
-            Some(CredentialPlace::Header { name: name?, scheme: scheme? })
+            Some(CredentialPlace::Header {
+                name: name?,
+                scheme: scheme?,
+            })
         }
         (None, Some(query)) => {
             if let Some(scheme) = scheme {
@@ -182,7 +260,10 @@ fn credential(reader: &mut Reader, node: &Node) -> Option<CredentialPlace> {
             query_parameter(reader, query).map(|name| CredentialPlace::Query { name })
         }
         _ => {
-            reader.mistake(&node.place, "a credential is in a header or in the query: give one of `header` and `query`");
+            reader.mistake(
+                &node.place,
+                "a credential is in a header or in the query: give one of `header` and `query`",
+            );
             None
         }
     }
@@ -193,7 +274,10 @@ fn auth_scheme(reader: &mut Reader, node: &Node) -> Option<Box<str>> {
     let is_token = (1..=32).contains(&text.len()) && text.parse::<HeaderName>().is_ok();
     if !is_token {
         let hint = did_you_mean(text.trim(), ["Bearer", "ApiKey"]);
-        reader.mistake(&node.place, format!("a scheme is a word such as Bearer, found {}{hint}", quoted(text)));
+        reader.mistake(
+            &node.place,
+            format!("a scheme is a word such as Bearer, found {}{hint}", quoted(text)),
+        );
         return None;
     }
     Some(text.into())
@@ -207,7 +291,10 @@ fn query_parameter(reader: &mut Reader, node: &Node) -> Option<Box<str>> {
     }
     reader.mistake(
         &node.place,
-        format!("a query parameter is 1 to 64 letters, digits, `.`, `_`, `~` or `-`, found {}", quoted(text)),
+        format!(
+            "a query parameter is 1 to 64 letters, digits, `.`, `_`, `~` or `-`, found {}",
+            quoted(text)
+        ),
     );
     None
 }

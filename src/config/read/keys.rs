@@ -15,19 +15,31 @@ const DAY: Duration = Duration::from_secs(24 * 3600);
 const REMOTE_TTL: Duration = Duration::from_secs(300);
 
 pub(super) fn read(reader: &mut Reader, node: &Node) -> Option<KeySettings> {
-    let fields = reader.fields(node, "keys", &["source", "prefix", "max_in_flight", "remote", "cache"])?;
+    let fields = reader.fields(
+        node,
+        "keys",
+        &["source", "prefix", "max_in_flight", "remote", "cache"],
+    )?;
     let sources = [
         ("store", SourceKind::Store),
         ("remote", SourceKind::Remote),
         ("store_then_remote", SourceKind::StoreThenRemote),
     ];
-    let source = fields.require(reader, "source").and_then(|node| reader.choice(node, &sources));
-    let prefix = fields.require(reader, "prefix").and_then(|node| prefix(reader, node));
+    let source = fields
+        .require(reader, "source")
+        .and_then(|node| reader.choice(node, &sources));
+    let prefix = fields
+        .require(reader, "prefix")
+        .and_then(|node| prefix(reader, node));
     let max_in_flight = count(reader, &fields, "max_in_flight", 10_000);
     let remote = optional(fields.get("remote"), |node| remote(reader, node));
-    let cache = fields.require(reader, "cache").and_then(|node| cache(reader, node, source));
+    let cache = fields
+        .require(reader, "cache")
+        .and_then(|node| cache(reader, node, source));
 
-    if matches!(source, Some(SourceKind::Remote | SourceKind::StoreThenRemote)) && fields.get("remote").is_none() {
+    if matches!(source, Some(SourceKind::Remote | SourceKind::StoreThenRemote))
+        && fields.get("remote").is_none()
+    {
         let place = fields.get("source").map_or(fields.place(), |node| &node.place);
         reader.mistake(place, "this source needs `keys.remote` with its `verify_url`");
         return None;
@@ -50,7 +62,10 @@ fn prefix(reader: &mut Reader, node: &Node) -> Option<Box<str>> {
     if !is_prefix {
         reader.mistake(
             &node.place,
-            format!("a prefix is 1 to 16 lower-case letters and digits, a letter first, found {}", quoted(text)),
+            format!(
+                "a prefix is 1 to 16 lower-case letters and digits, a letter first, found {}",
+                quoted(text)
+            ),
         );
         return None;
     }
@@ -65,15 +80,26 @@ fn count(reader: &mut Reader, fields: &Fields<'_>, name: &str, most: u32) -> Opt
 
 fn cache(reader: &mut Reader, node: &Node, source: Option<SourceKind>) -> Option<CacheSettings> {
     const MOST_KEYS: u32 = 100_000_000;
-    let known = ["ttl", "negative_ttl", "stale_if_error", "refresh_ahead", "max_keys", "max_unknown_keys"];
+    let known = [
+        "ttl",
+        "negative_ttl",
+        "stale_if_error",
+        "refresh_ahead",
+        "max_keys",
+        "max_unknown_keys",
+    ];
     let fields = reader.fields(node, "keys.cache", &known)?;
     let mut time = |name, most| {
-        fields.require(reader, name).and_then(|node| reader.duration(node, Duration::ZERO..=most))
+        fields
+            .require(reader, name)
+            .and_then(|node| reader.duration(node, Duration::ZERO..=most))
     };
     let mut ttl = time("ttl", DAY);
     let negative_ttl = time("negative_ttl", DAY);
     let stale_if_error = time("stale_if_error", DAY * 7);
-    let refresh_ahead = fields.require(reader, "refresh_ahead").and_then(|node| refresh_ahead(reader, node));
+    let refresh_ahead = fields
+        .require(reader, "refresh_ahead")
+        .and_then(|node| refresh_ahead(reader, node));
     let max_keys = count(reader, &fields, "max_keys", MOST_KEYS);
     let max_unknown_keys = count(reader, &fields, "max_unknown_keys", MOST_KEYS);
 
@@ -97,13 +123,18 @@ fn refresh_ahead(reader: &mut Reader, node: &Node) -> Option<f64> {
     if part > 0.0 && part <= 1.0 {
         return Some(part);
     }
-    reader.mistake(&node.place, "expected a number above 0 and at most 1, the part of ttl; 1 turns it off");
+    reader.mistake(
+        &node.place,
+        "expected a number above 0 and at most 1, the part of ttl; 1 turns it off",
+    );
     None
 }
 
 fn remote(reader: &mut Reader, node: &Node) -> Option<Remote> {
     let fields = reader.fields(node, "keys.remote", &["verify_url", "timeout", "auth"])?;
-    let verify_url = fields.require(reader, "verify_url").and_then(|node| https_url(reader, node));
+    let verify_url = fields
+        .require(reader, "verify_url")
+        .and_then(|node| https_url(reader, node));
     let bounds = Duration::from_millis(1)..=Duration::from_secs(60);
     let timeout = optional(fields.get("timeout"), |node| reader.duration(node, bounds));
     let auth = optional(fields.get("auth"), |node| remote_auth(reader, node));
@@ -116,20 +147,38 @@ fn remote(reader: &mut Reader, node: &Node) -> Option<Remote> {
 
 fn remote_auth(reader: &mut Reader, node: &Node) -> Option<RemoteAuth> {
     const CLIENT: [&str; 4] = ["client_id", "client_secret_file", "token_url", "audience"];
-    let known = ["client_id", "client_secret_file", "token_url", "audience", "bearer_file"];
+    let known = [
+        "client_id",
+        "client_secret_file",
+        "token_url",
+        "audience",
+        "bearer_file",
+    ];
     let fields = reader.fields(node, "keys.remote.auth", &known)?;
     if let Some(bearer) = fields.get("bearer_file") {
         if CLIENT.iter().any(|name| fields.get(name).is_some()) {
-            reader.mistake(&bearer.place, "`bearer_file` and a client are both given; keep one");
+            reader.mistake(
+                &bearer.place,
+                "`bearer_file` and a client are both given; keep one",
+            );
             return None;
         }
-        return reader.path(bearer).map(|bearer_file| RemoteAuth::Bearer { bearer_file });
+        return reader
+            .path(bearer)
+            .map(|bearer_file| RemoteAuth::Bearer { bearer_file });
     }
-    let client_id =
-        fields.require(reader, "client_id").and_then(|node| reader.printable(node, "a client id", 1..=256));
-    let client_secret_file = fields.require(reader, "client_secret_file").and_then(|node| reader.path(node));
-    let token_url = fields.require(reader, "token_url").and_then(|node| https_url(reader, node));
-    let audience = optional(fields.get("audience"), |node| reader.printable(node, "an audience", 1..=1024));
+    let client_id = fields
+        .require(reader, "client_id")
+        .and_then(|node| reader.printable(node, "a client id", 1..=256));
+    let client_secret_file = fields
+        .require(reader, "client_secret_file")
+        .and_then(|node| reader.path(node));
+    let token_url = fields
+        .require(reader, "token_url")
+        .and_then(|node| https_url(reader, node));
+    let audience = optional(fields.get("audience"), |node| {
+        reader.printable(node, "an audience", 1..=1024)
+    });
     Some(RemoteAuth::Client {
         client_id: client_id?,
         client_secret_file: client_secret_file?,
@@ -160,7 +209,9 @@ fn check_https(text: &str) -> Result<(), &'static str> {
     let is_url = text.len() <= 2048 && text.bytes().all(|byte| byte.is_ascii_graphic() && byte != b'\\');
     let authority = rest.split(['/', '?', '#']).next().unwrap_or_default();
     if !is_url || authority.is_empty() {
-        return Err("expected a URL with a host, of visible ASCII characters without a backslash, at most 2048");
+        return Err(
+            "expected a URL with a host, of visible ASCII characters without a backslash, at most 2048",
+        );
     }
     if authority.contains('@') {
         return Err("a URL with a user or a password in it; secrets belong into a file");
@@ -168,7 +219,9 @@ fn check_https(text: &str) -> Result<(), &'static str> {
     if text.contains('#') {
         return Err("a URL that is called has no fragment");
     }
-    let Some(host) = host_of(authority) else { return Err("the URL has no good host and port") };
+    let Some(host) = host_of(authority) else {
+        return Err("the URL has no good host and port");
+    };
     if is_plain && !is_loopback(host) {
         return Err("expected https://; http:// is for loopback only");
     }
@@ -180,7 +233,14 @@ fn host_of(authority: &str) -> Option<&str> {
         Some(bracketed) => {
             let (host, port) = bracketed.split_once(']')?;
             host.parse::<std::net::Ipv6Addr>().ok()?;
-            (host, if port.is_empty() { None } else { Some(port.strip_prefix(':')?) })
+            (
+                host,
+                if port.is_empty() {
+                    None
+                } else {
+                    Some(port.strip_prefix(':')?)
+                },
+            )
         }
         None => match authority.split_once(':') {
             Some((host, port)) => (host, Some(port)),
@@ -193,7 +253,8 @@ fn host_of(authority: &str) -> Option<&str> {
 }
 
 fn is_loopback(host: &str) -> bool {
-    host.eq_ignore_ascii_case("localhost") || host.parse::<IpAddr>().is_ok_and(|address| address.is_loopback())
+    host.eq_ignore_ascii_case("localhost")
+        || host.parse::<IpAddr>().is_ok_and(|address| address.is_loopback())
 }
 
 #[cfg(test)]

@@ -11,17 +11,32 @@ use super::keys::https_url;
 use super::{all, optional};
 
 pub(super) fn read(reader: &mut Reader, node: &Node) -> Option<Management> {
-    let known = ["tokens", "jwt", "clients", "signing_keys", "verify", "environment_keys"];
+    let known = [
+        "tokens",
+        "jwt",
+        "clients",
+        "signing_keys",
+        "verify",
+        "environment_keys",
+    ];
     let fields = reader.fields(node, "management", &known)?;
     let tokens = optional(fields.get("tokens"), |node| {
         holders(reader, node, ["name", "token_file"], "token").map(|tokens| {
-            let token = |(name, token_file, permissions)| ManagementToken { name, token_file, permissions };
+            let token = |(name, token_file, permissions)| ManagementToken {
+                name,
+                token_file,
+                permissions,
+            };
             tokens.into_iter().map(token).collect()
         })
     });
     let clients = optional(fields.get("clients"), |node| {
         holders(reader, node, ["id", "secret_file"], "client").map(|clients| {
-            let client = |(id, secret_file, permissions)| ManagementClient { id, secret_file, permissions };
+            let client = |(id, secret_file, permissions)| ManagementClient {
+                id,
+                secret_file,
+                permissions,
+            };
             clients.into_iter().map(client).collect()
         })
     });
@@ -51,7 +66,9 @@ fn holders(reader: &mut Reader, node: &Node, [id, file]: [&str; 2], what: &str) 
     let mut seen: Vec<Box<str>> = Vec::new();
     all(items.iter().map(|item| {
         let fields = reader.fields(item, what, &[id, file, "permissions"])?;
-        let name = fields.require(reader, id).and_then(|node| unique_name(reader, node, what, &mut seen));
+        let name = fields
+            .require(reader, id)
+            .and_then(|node| unique_name(reader, node, what, &mut seen));
         let path = fields.require(reader, file).and_then(|node| reader.path(node));
         let permissions = permissions(reader, &fields);
         Some((name?, path?, permissions?))
@@ -72,14 +89,28 @@ fn permissions(reader: &mut Reader, fields: &Fields<'_>) -> Option<Vec<Box<str>>
     let node = fields.require(reader, "permissions")?;
     let items = reader.list(node, "permissions", 100)?;
     let permissions = all(items.iter().map(|item| reader.parsed::<Scope>(item)))?;
-    Some(permissions.iter().map(|permission| permission.as_str().into()).collect())
+    Some(
+        permissions
+            .iter()
+            .map(|permission| permission.as_str().into())
+            .collect(),
+    )
 }
 
 fn jwt(reader: &mut Reader, node: &Node) -> Option<ManagementJwt> {
     let fields = reader.fields(node, "management.jwt", &["issuer", "audience", "jwks_url"])?;
-    let issuer = fields.require(reader, "issuer").and_then(|node| https_url(reader, node));
-    let audience =
-        fields.require(reader, "audience").and_then(|node| reader.printable(node, "an audience", 1..=1024));
-    let jwks_url = fields.require(reader, "jwks_url").and_then(|node| https_url(reader, node));
-    Some(ManagementJwt { issuer: issuer?, audience: audience?, jwks_url: jwks_url? })
+    let issuer = fields
+        .require(reader, "issuer")
+        .and_then(|node| https_url(reader, node));
+    let audience = fields
+        .require(reader, "audience")
+        .and_then(|node| reader.printable(node, "an audience", 1..=1024));
+    let jwks_url = fields
+        .require(reader, "jwks_url")
+        .and_then(|node| https_url(reader, node));
+    Some(ManagementJwt {
+        issuer: issuer?,
+        audience: audience?,
+        jwks_url: jwks_url?,
+    })
 }

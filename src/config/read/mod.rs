@@ -2,6 +2,7 @@
 //!
 //! Each function reads all of its fields before it gives up, so that one look finds every mistake.
 
+mod apis;
 mod guards;
 mod headers;
 mod keys;
@@ -42,24 +43,41 @@ pub(super) fn settings(reader: &mut Reader, root: &Node) -> Option<Settings> {
     let top = reader.fields(root, "the settings", &SECTIONS)?;
     let section = |name: &str| top.get(name);
 
-    let listen = top.require(reader, "listen").and_then(|node| server::listen(reader, node));
+    let listen = top
+        .require(reader, "listen")
+        .and_then(|node| server::listen(reader, node));
     let store = server::store(reader, &top);
     let redis = server::redis(reader, &top);
-    let drain = top.require(reader, "drain").and_then(|node| server::drain(reader, node));
-    let client_address = top.require(reader, "client_address").and_then(|node| server::client_address(reader, node));
-    let check_deadline = top.require(reader, "check_deadline").and_then(|node| server::check_deadline(reader, node));
-    let telemetry = top.require(reader, "telemetry").and_then(|node| server::telemetry(reader, node));
-    let usage = top.require(reader, "usage").and_then(|node| server::usage(reader, node));
+    let drain = top
+        .require(reader, "drain")
+        .and_then(|node| server::drain(reader, node));
+    let client_address = top
+        .require(reader, "client_address")
+        .and_then(|node| server::client_address(reader, node));
+    let check_deadline = top
+        .require(reader, "check_deadline")
+        .and_then(|node| server::check_deadline(reader, node));
+    let telemetry = top
+        .require(reader, "telemetry")
+        .and_then(|node| server::telemetry(reader, node));
+    let usage = top
+        .require(reader, "usage")
+        .and_then(|node| server::usage(reader, node));
 
     let headers = headers::read(reader, &top);
-    let keys = top.require(reader, "keys").and_then(|node| keys::read(reader, node));
+    let keys = top
+        .require(reader, "keys")
+        .and_then(|node| keys::read(reader, node));
 
-    let apis = section("apis").map_or(Some(Vec::new()), |node| routes::apis(reader, node));
+    let apis = section("apis").map_or(Some(Vec::new()), |node| apis::apis(reader, node));
     let rate_limits =
-        section("rate_limits").map_or(Some(BTreeMap::new()), |node| routes::rate_limits(reader, node));
+        section("rate_limits").map_or(Some(BTreeMap::new()), |node| apis::rate_limits(reader, node));
     let guards = section("guards").map_or(Some(BTreeMap::new()), |node| guards::read(reader, node));
-    let routes = top.require(reader, "routes").and_then(|node| routes::routes(reader, node, root));
-    let management = section("management").map_or(Some(Default::default()), |node| management::read(reader, node));
+    let routes = top
+        .require(reader, "routes")
+        .and_then(|node| routes::routes(reader, node, root));
+    let management =
+        section("management").map_or(Some(Default::default()), |node| management::read(reader, node));
 
     let headers = headers?;
     Some(Settings {

@@ -1,113 +1,14 @@
-//! APIs, rate limits, and the routes that name them.
+//! The routes, held against the APIs, limits and guards that they name.
 
 use std::collections::BTreeMap;
-use std::num::NonZeroU32;
-use std::time::Duration;
 
 use super::super::UNAUTHENTICATED_LIMIT;
 use super::super::pattern::PathPattern;
 use super::super::reader::{Fields, Reader, did_you_mean, quoted};
-use super::super::settings::{
-    Access, Api, CorsPreflight, KeyAccess, Per, RateLimit, Route, Scope, ScopeRule,
-};
+use super::super::settings::{Access, CorsPreflight, KeyAccess, Route, Scope, ScopeRule};
 use super::super::tree::{Node, Place, Value};
-use super::{all, optional};
-
-const MOST_SCOPES: usize = 1000;
-
-pub(super) fn apis(reader: &mut Reader, node: &Node) -> Option<Vec<Api>> {
-    let items = reader.list(node, "APIs", 1000)?;
-    let mut seen: Vec<Box<str>> = Vec::new();
-    all(items.iter().map(|item| {
-        let fields = reader.fields(item, "API", &["id", "name", "audience", "scopes"])?;
-        let id = fields.require(reader, "id").and_then(|node| {
-            let id = reader.name(node, "the id of an API")?;
-            if seen.contains(&id) {
-                reader.mistake(&node.place, format!("two APIs have the id {}", quoted(&id)));
-                return None;
-            }
-            seen.push(id.clone());
-            Some(id)
-        });
-        let name =
-            fields.require(reader, "name").and_then(|node| reader.printable(node, "the name of an API", 1..=255));
-        let audience =
-            fields.require(reader, "audience").and_then(|node| reader.printable(node, "an audience", 1..=1024));
-        let scopes = fields.require(reader, "scopes").and_then(|node| scope_list(reader, node));
-        Some(Api { id: id?, name: name?, audience: audience?, scopes: scopes? })
-    }))
-}
-
-fn scope_list(reader: &mut Reader, node: &Node) -> Option<Vec<Scope>> {
-    let items = reader.list(node, "scopes", MOST_SCOPES)?;
-    let mut scopes: Vec<Scope> = Vec::new();
-    let mut is_good = true;
-    for item in items {
-        match reader.parsed::<Scope>(item) {
-            Some(scope) if scopes.contains(&scope) => {
-                reader.mistake(&item.place, format!("scope {} is listed twice", quoted(scope.as_str())));
-                is_good = false;
-            }
-            Some(scope) => scopes.push(scope),
-            None => is_good = false,
-        }
-    }
-    is_good.then_some(scopes)
-}
-
-pub(super) fn rate_limits(reader: &mut Reader, node: &Node) -> Option<BTreeMap<Box<str>, RateLimit>> {
-    let entries = reader.named(node, "rate limits", 1000)?;
-    // `unauthenticated: null` turns the default off.
-    let entries = entries
-        .iter()
-        .filter(|entry| !(entry.name == UNAUTHENTICATED_LIMIT && matches!(entry.node.value, Value::Null)));
-    let limits = all(entries.map(|entry| {
-        let is_name = reader.is_name(&entry.name, &entry.place, "the name of a rate limit");
-        let limit = rate_limit(reader, &entry.node, entry.name == UNAUTHENTICATED_LIMIT)?;
-        is_name.then(|| (entry.name.as_str().into(), limit))
-    }))?;
-    Some(limits.into_iter().collect())
-}
-
-fn rate_limit(reader: &mut Reader, node: &Node, is_unauthenticated: bool) -> Option<RateLimit> {
-    const PER: [(&str, Per); 4] =
-        [("key", Per::Key), ("owner", Per::Owner), ("address", Per::Address), ("route", Per::Route)];
-    const WINDOW: std::ops::RangeInclusive<Duration> =
-        Duration::from_secs(1)..=Duration::from_secs(366 * 24 * 3600);
-    let fields = reader.fields(node, "rate limit", &["limit", "window", "per", "error", "code"])?;
-    let limit = fields.require(reader, "limit").and_then(|node| reader.whole(node, 1..=1_000_000_000));
-    let window = fields.require(reader, "window").and_then(|node| reader.duration(node, WINDOW));
-    let per = fields.require(reader, "per").and_then(|node| {
-        let per = reader.choice(node, &PER)?;
-        if is_unauthenticated && per != Per::Address {
-            reader.mistake(&node.place, "`unauthenticated` counts callers that are not known yet, so it is per: address");
-            return None;
-        }
-        Some(per)
-    });
-    let error = optional(fields.get("error"), |node| reader.printable(node, "the text of an error", 1..=256));
-    let code = optional(fields.get("code"), |node| code(reader, node));
-    Some(RateLimit {
-        limit: NonZeroU32::new(limit?)?,
-        window: window?,
-        per: per?,
-        error: error?.unwrap_or_else(|| "Rate limit exceeded".into()),
-        code: code?.unwrap_or_else(|| "RATE_LIMITED".into()),
-    })
-}
-
-fn code(reader: &mut Reader, node: &Node) -> Option<Box<str>> {
-    let text = reader.text(node)?;
-    let good = |byte: u8| byte.is_ascii_uppercase() || byte.is_ascii_digit() || byte == b'_';
-    if (1..=64).contains(&text.len()) && text.bytes().all(good) {
-        return Some(text.into());
-    }
-    reader.mistake(
-        &node.place,
-        format!("a code is 1 to 64 upper-case letters, digits or `_`, such as AI_RATE_LIMITED; found {}", quoted(text)),
-    );
-    None
-}
+use super::apis::scope_list;
+use super::optional;
 
 /// What routes may name, as it was written: also what has a mistake of its own, so that one mistake is told once.
 struct Declared<'t> {
@@ -126,7 +27,11 @@ impl<'t> Declared<'t> {
             Some(Value::List(items)) => items.iter().filter_map(Self::api).collect(),
             _ => BTreeMap::new(),
         };
-        Self { apis, limits: names("rate_limits"), guards: names("guards") }
+        Self {
+            apis,
+            limits: names("rate_limits"),
+            guards: names("guards"),
+        }
     }
 
     fn api(node: &'t Node) -> Option<(&'t str, Option<Vec<&'t str>>)> {
@@ -157,7 +62,10 @@ pub(super) fn routes(reader: &mut Reader, node: &Node, root: &Node) -> Option<Ve
     let routes: Vec<Option<Placed<'_>>> = items.iter().map(|item| route(reader, item, &declared)).collect();
     // Duplicates among the good ones are found also when another one is wrong.
     check_duplicates(reader, routes.iter().flatten());
-    routes.into_iter().map(|placed| placed.map(|placed| placed.route)).collect()
+    routes
+        .into_iter()
+        .map(|placed| placed.map(|placed| placed.route))
+        .collect()
 }
 
 fn check_duplicates<'r, 't: 'r>(reader: &mut Reader, routes: impl Iterator<Item = &'r Placed<'t>>) {
@@ -167,8 +75,13 @@ fn check_duplicates<'r, 't: 'r>(reader: &mut Reader, routes: impl Iterator<Item 
         if by_name.insert(&route.name, ()).is_some() {
             reader.mistake(place, format!("two routes are named {}", quoted(&route.name)));
         }
-        let target = by_target.entry((route.host.as_deref(), route.path.shape())).or_default();
-        if let Some(other) = target.iter().find(|other| methods_overlap(&other.methods, &route.methods)) {
+        let target = by_target
+            .entry((route.host.as_deref(), route.path.shape()))
+            .or_default();
+        if let Some(other) = target
+            .iter()
+            .find(|other| methods_overlap(&other.methods, &route.methods))
+        {
             reader.mistake(
                 place,
                 format!("route {} takes requests that route {} takes already: same host and path, and a method in common (GET includes HEAD)", quoted(&route.name), quoted(&other.name)),
@@ -186,17 +99,31 @@ fn methods_overlap(one: &[Box<str>], other: &[Box<str>]) -> bool {
 
 fn route<'t>(reader: &mut Reader, node: &'t Node, declared: &Declared<'_>) -> Option<Placed<'t>> {
     let known = [
-        "name", "methods", "path", "host", "public", "auth", "api", "scopes", "rate_limit", "guard", "cors_preflight",
+        "name",
+        "methods",
+        "path",
+        "host",
+        "public",
+        "auth",
+        "api",
+        "scopes",
+        "rate_limit",
+        "guard",
+        "cors_preflight",
     ];
     let fields = reader.fields(node, "route", &known)?;
     let name_node = fields.require(reader, "name");
     let name = name_node.and_then(|node| reader.name(node, "the name of a route"));
     let shown = name.as_deref().unwrap_or("(without a name)");
-    let methods = fields.get("methods").map_or(Some(Vec::new()), |node| methods(reader, node));
+    let methods = fields
+        .get("methods")
+        .map_or(Some(Vec::new()), |node| methods(reader, node));
     let path = fields.require(reader, "path").and_then(|node| path(reader, node));
     let host = optional(fields.get("host"), |node| host(reader, node));
     let preflight = [("check", CorsPreflight::Check), ("allow", CorsPreflight::Allow)];
-    let cors_preflight = optional(fields.get("cors_preflight"), |node| reader.choice(node, &preflight));
+    let cors_preflight = optional(fields.get("cors_preflight"), |node| {
+        reader.choice(node, &preflight)
+    });
     let access = access(reader, &fields, shown, declared);
     let place = name_node.map_or(&node.place, |node| &node.place);
     let route = Route {
@@ -215,7 +142,10 @@ fn path(reader: &mut Reader, node: &Node) -> Option<PathPattern> {
     match text.parse::<PathPattern>() {
         Ok(pattern) => Some(pattern),
         Err(error) => {
-            reader.mistake(&node.place, format!("no request can have the path {}: {error}", quoted(text)));
+            reader.mistake(
+                &node.place,
+                format!("no request can have the path {}: {error}", quoted(text)),
+            );
             None
         }
     }
@@ -224,7 +154,10 @@ fn path(reader: &mut Reader, node: &Node) -> Option<PathPattern> {
 fn methods(reader: &mut Reader, node: &Node) -> Option<Vec<Box<str>>> {
     let items = reader.list(node, "methods", 32)?;
     if items.is_empty() {
-        reader.mistake(&node.place, "no method, so no request; leave `methods` out for any method");
+        reader.mistake(
+            &node.place,
+            "no method, so no request; leave `methods` out for any method",
+        );
         return None;
     }
     let mut methods: Vec<Box<str>> = Vec::new();
@@ -250,7 +183,10 @@ fn method(reader: &mut Reader, node: &Node) -> Option<Box<str>> {
         return Some(text.into());
     }
     let hint = did_you_mean(text, USUAL);
-    reader.mistake(&node.place, format!("a method is a word in upper case, found {}{hint}", quoted(text)));
+    reader.mistake(
+        &node.place,
+        format!("a method is a word in upper case, found {}{hint}", quoted(text)),
+    );
     None
 }
 
@@ -262,14 +198,19 @@ fn host(reader: &mut Reader, node: &Node) -> Option<Box<str>> {
         None
     };
     if let Some(address) = text.strip_prefix('[') {
-        let address = address.strip_suffix(']').and_then(|address| address.parse::<std::net::Ipv6Addr>().ok());
+        let address = address
+            .strip_suffix(']')
+            .and_then(|address| address.parse::<std::net::Ipv6Addr>().ok());
         return match address {
             Some(address) => Some(format!("[{address}]").into()),
             None => refuse(reader, "expected an IPv6 address in brackets and no port"),
         };
     }
     if text.contains('*') {
-        return refuse(reader, "a host is one name, without `*`; leave it out for any host");
+        return refuse(
+            reader,
+            "a host is one name, without `*`; leave it out for any host",
+        );
     }
     if text.contains(':') {
         return refuse(reader, "a host has no port");
@@ -294,7 +235,9 @@ fn is_host_name(name: &str) -> bool {
     };
     let last = name.rsplit('.').next().unwrap_or_default().to_ascii_lowercase();
     let is_number = last.bytes().all(|byte| byte.is_ascii_digit())
-        || last.strip_prefix("0x").is_some_and(|hex| hex.bytes().all(|byte| byte.is_ascii_hexdigit()));
+        || last
+            .strip_prefix("0x")
+            .is_some_and(|hex| hex.bytes().all(|byte| byte.is_ascii_hexdigit()));
     name.len() <= 253
         && name.split('.').all(is_label)
         && (!is_number || name.parse::<std::net::Ipv4Addr>().is_ok())
@@ -307,28 +250,48 @@ fn access(reader: &mut Reader, fields: &Fields<'_>, route: &str, declared: &Decl
         for name in ["auth", "api", "scopes", "rate_limit", "guard"] {
             if let Some(node) = fields.get(name) {
                 let route = quoted(route);
-                reader.mistake(&node.place, format!("route {route} is public, so `{name}` has no effect; remove one of the two"));
+                reader.mistake(
+                    &node.place,
+                    format!("route {route} is public, so `{name}` has no effect; remove one of the two"),
+                );
                 is_good = false;
             }
         }
         return is_good.then_some(Access::Public);
     }
-    let auth = optional(fields.get("auth"), |node| reader.choice(node, &[("required", false), ("optional", true)]));
+    let auth = optional(fields.get("auth"), |node| {
+        reader.choice(node, &[("required", false), ("optional", true)])
+    });
     let api = match fields.get("api") {
         Some(node) => api(reader, node, route, declared),
         None => {
             // A mistake in `public` is one already.
             if is_public.is_some() {
-                let message = format!("missing field `api` in route {}; a route without keys says public: true", quoted(route));
+                let message = format!(
+                    "missing field `api` in route {}; a route without keys says public: true",
+                    quoted(route)
+                );
                 reader.mistake(fields.place(), message);
             }
             None
         }
     };
-    let rule = fields.get("scopes").map_or(Some(ScopeRule::All(Vec::new())), |node| {
-        scopes(reader, node, &Needed { route, api: api.as_deref(), declared })
+    let rule = fields
+        .get("scopes")
+        .map_or(Some(ScopeRule::All(Vec::new())), |node| {
+            scopes(
+                reader,
+                node,
+                &Needed {
+                    route,
+                    api: api.as_deref(),
+                    declared,
+                },
+            )
+        });
+    let rate_limit = optional(fields.get("rate_limit"), |node| {
+        limit_name(reader, node, route, declared)
     });
-    let rate_limit = optional(fields.get("rate_limit"), |node| limit_name(reader, node, route, declared));
     let guard = optional(fields.get("guard"), |node| {
         named(reader, node, "guard", route, &declared.guards)
     });
@@ -349,7 +312,10 @@ fn named(reader: &mut Reader, node: &Node, what: &str, route: &str, known: &[&st
         return Some(text.into());
     }
     let hint = did_you_mean(text, known.iter().copied());
-    reader.mistake(&node.place, format!("unknown {what} {} in route {}{hint}", quoted(text), quoted(route)));
+    reader.mistake(
+        &node.place,
+        format!("unknown {what} {} in route {}{hint}", quoted(text), quoted(route)),
+    );
     None
 }
 
@@ -366,7 +332,12 @@ fn limit_name(reader: &mut Reader, node: &Node, route: &str, declared: &Declared
         );
         return None;
     }
-    let known: Vec<&str> = declared.limits.iter().copied().filter(|name| *name != UNAUTHENTICATED_LIMIT).collect();
+    let known: Vec<&str> = declared
+        .limits
+        .iter()
+        .copied()
+        .filter(|name| *name != UNAUTHENTICATED_LIMIT)
+        .collect();
     named(reader, node, "rate limit", route, &known)
 }
 
@@ -382,7 +353,10 @@ fn scopes(reader: &mut Reader, node: &Node, needed: &Needed<'_, '_>) -> Option<S
         return known_scopes(reader, node, needed).map(ScopeRule::All);
     }
     if !matches!(node.value, Value::Map(_)) {
-        let message = format!("expected a list of scopes, {{all: […]}} or {{any: […]}}, found {}", node.value.kind());
+        let message = format!(
+            "expected a list of scopes, {{all: […]}} or {{any: […]}}, found {}",
+            node.value.kind()
+        );
         reader.mistake(&node.place, message);
         return None;
     }
@@ -407,7 +381,9 @@ fn scopes(reader: &mut Reader, node: &Node, needed: &Needed<'_, '_>) -> Option<S
 fn known_scopes(reader: &mut Reader, node: &Node, needed: &Needed<'_, '_>) -> Option<Vec<Scope>> {
     let scopes = scope_list(reader, node);
     // Each is held against the API also when another one is no scope.
-    let Value::List(items) = &node.value else { return None };
+    let Value::List(items) = &node.value else {
+        return None;
+    };
     let mut is_good = true;
     for item in items {
         if let Some(text) = plain(item).filter(|text| text.parse::<Scope>().is_ok()) {
@@ -420,7 +396,9 @@ fn known_scopes(reader: &mut Reader, node: &Node, needed: &Needed<'_, '_>) -> Op
 fn check_scope(reader: &mut Reader, place: &Place, scope: &str, needed: &Needed<'_, '_>) -> bool {
     // Without a good API, or with one whose scopes are wrong, there is nothing to hold it against.
     let Some(api) = needed.api else { return true };
-    let Some(Some(own)) = needed.declared.apis.get(api) else { return true };
+    let Some(Some(own)) = needed.declared.apis.get(api) else {
+        return true;
+    };
     if own.contains(&scope) {
         return true;
     }
@@ -429,9 +407,16 @@ fn check_scope(reader: &mut Reader, place: &Place, scope: &str, needed: &Needed<
     let (shown, route) = (quoted(scope), quoted(needed.route));
     let message = match other {
         Some((other, _)) => {
-            format!("scope {shown} in route {route} belongs to API {}, and the route to API {}", quoted(other), quoted(api))
+            format!(
+                "scope {shown} in route {route} belongs to API {}, and the route to API {}",
+                quoted(other),
+                quoted(api)
+            )
         }
-        None => format!("unknown scope {shown} in route {route}{}", did_you_mean(scope, own.iter().copied())),
+        None => format!(
+            "unknown scope {shown} in route {route}{}",
+            did_you_mean(scope, own.iter().copied())
+        ),
     };
     reader.mistake(place, message);
     false
