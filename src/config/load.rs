@@ -2,9 +2,20 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::fs::File;
+use std::io::Read as _;
 use std::path::Path;
 
+use super::reader::Reader;
 use super::settings::Settings;
+use super::tree::{self, Node, Place};
+use super::{notices, overrides, read};
+
+/// The documented defaults; also what `latchkey config example` prints.
+pub const DEFAULT_FILE: &str = include_str!("default.yaml");
+
+/// Longest file that is read, in bytes.
+const MAX_FILE_BYTES: u64 = 1024 * 1024;
 
 /// Settings that hold, and what this version does not serve of them.
 #[derive(Clone, Debug)]
@@ -40,7 +51,110 @@ impl fmt::Display for SettingsError {
 impl std::error::Error for SettingsError {}
 
 /// Reads `file` (the embedded defaults without one), lays the environment over it, checks everything.
+///
+/// Files that settings name for a URL (`store_file`, `redis_file`) are read here, relative to the working directory.
 pub fn load(file: Option<&Path>, environment: &BTreeMap<String, String>) -> Result<Loaded, SettingsError> {
-    let _ = (file, environment);
-    Err(SettingsError { mistakes: vec!["not written yet".into()] })
+    let one = |mistake: String| SettingsError {
+        mistakes: vec![mistake],
+    };
+    let Some(path) = file else {
+        return load_text("default.yaml", None, environment);
+    };
+    let name: String = path.to_string_lossy().chars().flat_map(escaped).collect();
+    let bytes = read_file(path).map_err(|why| one(format!("{name}: {why}")))?;
+    let text = std::str::from_utf8(&bytes).map_err(|error| {
+        let line = 1 + bytes[..error.valid_up_to()]
+            .iter()
+            .filter(|&&byte| byte == b'\n')
+            .count();
+        one(format!("{name}:{line}: not UTF-8"))
+    })?;
+    load_text(&name, Some(text), environment)
+}
+
+/// A name of a file may hold anything; a line of a message may not.
+fn escaped(char: char) -> impl Iterator<Item = char> {
+    let (plain, escaped) = if char.is_control() {
+        (None, Some(char.escape_default()))
+    } else {
+        (Some(char), None)
+    };
+    plain.into_iter().chain(escaped.into_iter().flatten())
+}
+
+fn read_file(path: &Path) -> Result<Vec<u8>, String> {
+    let cannot = |error: std::io::Error| format!("cannot be read: {error}");
+    // Follows links: Kubernetes mounts a file as one. Asked before opening, since opening a pipe waits for its writer.
+    let metadata = std::fs::metadata(path).map_err(cannot)?;
+    if metadata.is_dir() {
+        return Err("is a directory; give the path of a file".into());
+    }
+    if !metadata.is_file() {
+        return Err("is not a regular file".into());
+    }
+    let mut bytes = Vec::new();
+    File::open(path)
+        .map_err(cannot)?
+        .take(MAX_FILE_BYTES + 1)
+        .read_to_end(&mut bytes)
+        .map_err(cannot)?;
+    if bytes.len() as u64 > MAX_FILE_BYTES {
+        return Err("is larger than 1 MiB".into());
+    }
+    Ok(bytes)
+}
+
+/// The same for a text that is already read. `name` is what messages call it; without a text, the defaults alone.
+pub(super) fn load_text(
+    name: &str,
+    text: Option<&str>,
+    environment: &BTreeMap<String, String>,
+) -> Result<Loaded, SettingsError> {
+    let defaults = defaults()?;
+    let mut reader = Reader::default();
+    let mut tree = match text {
+        None => defaults.clone(),
+        Some(text) => {
+            let user = tree::parse(text).map_err(|error| SettingsError {
+                mistakes: vec![format!("{}: {}", error.place.in_file(name), error.message)],
+            })?;
+            let mut tree = overrides::beside_a_file(defaults.clone());
+            overrides::lay(&mut tree, user);
+            tree
+        }
+    };
+    overrides::lay_environment(&mut tree, environment, &mut reader);
+    let settings = read::settings(&mut reader, &tree);
+    match settings {
+        Some(settings) if reader.is_clean() => {
+            let notices = notices::of(&settings, &tree, &defaults, name);
+            Ok(Loaded { settings, notices })
+        }
+        settings => {
+            if settings.is_none() && reader.is_clean() {
+                reader.mistake(&tree.place, "the settings cannot be read");
+            }
+            Err(SettingsError {
+                mistakes: reader.into_lines(name),
+            })
+        }
+    }
+}
+
+fn defaults() -> Result<Node, SettingsError> {
+    let mut node = tree::parse(DEFAULT_FILE).map_err(|error| SettingsError {
+        mistakes: vec![format!(
+            "{}: {}",
+            error.place.in_file("default.yaml"),
+            error.message
+        )],
+    })?;
+    node.relocate(&|place| match place {
+        Place::File { line, column } => Place::Defaults {
+            line: *line,
+            column: *column,
+        },
+        other => other.clone(),
+    });
+    Ok(node)
 }

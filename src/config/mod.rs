@@ -1,9 +1,20 @@
 //! Configuration: one YAML file and the environment become checked [`Settings`].
+//!
+//! The file becomes a [`tree`] that knows the place of every value, is laid over the documented defaults, and the
+//! environment over both ([`overrides`]); then every section is [`read`] and every mistake collected ([`reader`]).
 
 mod load;
+mod notices;
+mod overrides;
 mod pattern;
+mod read;
+mod reader;
 mod settings;
+mod tree;
 
-pub use load::{Loaded, Notice, SettingsError, load};
+pub use load::{DEFAULT_FILE, Loaded, Notice, SettingsError, load};
 pub use pattern::{InvalidPattern, PathPattern, Segment};
 pub use settings::*;
+
+#[cfg(test)]
+mod tests;

@@ -1,7 +1,7 @@
 //! The checked settings: what the file and the environment mean.
 //!
 //! Whoever holds a [`Settings`] holds a valid one: names resolve, limits are not zero, header names are usable. What the
-//! user *wrote* lives in [`super::file`] and nothing outside this room sees it.
+//! user *wrote* lives in a tree of its own and nothing outside this room sees it.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -498,7 +498,13 @@ pub struct TenantHeaders {
 impl TenantHeaders {
     /// All of them, in the order that answers use.
     pub fn all(&self) -> [&HeaderName; 5] {
-        [&self.key_id, &self.org_code, &self.user_id, &self.scopes, &self.context_owner]
+        [
+            &self.key_id,
+            &self.org_code,
+            &self.user_id,
+            &self.scopes,
+            &self.context_owner,
+        ]
     }
 }
 

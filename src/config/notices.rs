@@ -1,0 +1,134 @@
+//! What is configured and not served by this version, one line each.
+//!
+//! Only what the user wrote is told, so that a plain start is quiet; guards are told always, since a route that names one
+//! looks protected.
+
+use super::load::Notice;
+use super::settings::{Access, Settings, SourceKind, StoreUrl};
+use super::tree::{Node, Value};
+
+pub(super) fn of(settings: &Settings, tree: &Node, defaults: &Node, file: &str) -> Vec<Notice> {
+    let mut notices = Notices {
+        tree,
+        defaults,
+        file,
+        list: Vec::new(),
+    };
+    for name in ["grpc_tls", "http_tls"] {
+        notices.add(
+            &["listen", name],
+            true,
+            &format!("TLS ({name}) is not served by this version"),
+        );
+    }
+    if matches!(settings.store, StoreUrl::Postgres(_)) {
+        let text = "PostgreSQL as a store is not served by this version; use sqlite://";
+        notices.add_first(&[&["store_file"], &["store"]], true, text);
+    }
+    if settings.redis.is_some() {
+        let text = "redis is not served by this version: rate limits would not be shared between replicas";
+        notices.add_first(&[&["redis_file"], &["redis"]], true, text);
+    }
+    if settings.keys.source != SourceKind::Store {
+        let text = "this version verifies keys in the store only; use source: store";
+        notices.add(&["keys", "source"], true, text);
+    }
+    notices.add(
+        &["listen", "http"],
+        false,
+        "the http listener (key API) is not served by this version",
+    );
+    notices.add(
+        &["management"],
+        false,
+        "management is not served by this version; use `latchkey keys`",
+    );
+    for name in ["retention", "slow_after"] {
+        notices.add(
+            &["usage", name],
+            false,
+            &format!("usage.{name} has no effect: this version records no usage"),
+        );
+    }
+    let text = "traces are not sent by this version";
+    notices.add(&["telemetry", "otlp_endpoint"], false, text);
+    notices.add_guards(settings);
+    notices.list
+}
+
+struct Notices<'t> {
+    tree: &'t Node,
+    defaults: &'t Node,
+    file: &'t str,
+    list: Vec<Notice>,
+}
+
+impl Notices<'_> {
+    /// Tells of a setting that the user wrote and that is not what the defaults say.
+    fn add(&mut self, path: &[&str], stops_start: bool, text: &str) -> bool {
+        let Some(node) = self.tree.at(path).filter(|node| node.place.is_of_user()) else {
+            return false;
+        };
+        if matches!(node.value, Value::Null) || is_same(node, self.defaults.at(path)) {
+            return false;
+        }
+        self.push(node, stops_start, text);
+        true
+    }
+
+    /// The same for a setting with more than one name.
+    fn add_first(&mut self, paths: &[&[&str]], stops_start: bool, text: &str) {
+        for path in paths {
+            if self.add(path, stops_start, text) {
+                return;
+            }
+        }
+    }
+
+    fn push(&mut self, node: &Node, stops_start: bool, text: &str) {
+        self.list.push(Notice {
+            text: format!("{}: {text}", node.place.in_file(self.file)),
+            stops_start,
+        });
+    }
+
+    /// One line for all routes.
+    fn add_guards(&mut self, settings: &Settings) {
+        let mut names: Vec<&str> = Vec::new();
+        for route in &settings.routes {
+            if let Access::Key(access) = &route.access
+                && let Some(guard) = access.guard.as_deref()
+                && !names.contains(&guard)
+            {
+                names.push(guard);
+            }
+        }
+        let Some(Value::List(routes)) = self.tree.get("routes").map(|node| &node.value) else {
+            return;
+        };
+        let is_told = |node: &&Node| !matches!(node.value, Value::Null);
+        let Some(node) = routes.iter().find_map(|route| route.get("guard").filter(is_told)) else {
+            return;
+        };
+        let (what, verb) = if names.len() == 1 {
+            ("guard", "is")
+        } else {
+            ("guards", "are")
+        };
+        let names: Vec<String> = names.iter().map(|name| format!("`{name}`")).collect();
+        self.push(
+            node,
+            false,
+            &format!("{what} {} {verb} not enforced by this version", names.join(", ")),
+        );
+    }
+}
+
+/// Whether two scalars were written alike.
+fn is_same(node: &Node, default: Option<&Node>) -> bool {
+    let scalar = |node: &Node| match &node.value {
+        Value::Text(text) | Value::Untyped(text) => Some(text.clone()),
+        _ => None,
+    };
+    default.is_some_and(|default| scalar(node).is_some() && scalar(node) == scalar(default))
+}
