@@ -8,7 +8,7 @@ SHELL := bash
 
 # $(call stage,NAME,COMMAND): runs the command, and says how long it took.
 define stage
-@echo "==> $(1)"; started=$$SECONDS; $(2); echo "<== $(1): $$((SECONDS - started)) s"
+@echo "==> $(1)"; started=$$SECONDS; $(2) && echo "<== $(1): $$((SECONDS - started)) s"
 endef
 
 help: ## List the targets
