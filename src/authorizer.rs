@@ -54,7 +54,12 @@ impl Authorizer {
     pub fn new(policy: Policy, keys: Arc<KeyCache>, limits: LocalLimits, metrics: CheckMetrics) -> Self {
         let counters = metrics.for_policy(&policy);
         let active = ArcSwap::from_pointee(ActivePolicy { policy, counters });
-        Self { active, keys, limits, metrics }
+        Self {
+            active,
+            keys,
+            limits,
+            metrics,
+        }
     }
 
     /// The policy in force.
@@ -81,16 +86,19 @@ impl Authorizer {
         arrival: Arrival,
     ) -> Result<Outcome<'r>, NeedsLookUp> {
         let Reading { facts, next } = decision::read(policy, request);
-        let case = Case { authorizer: self, policy, facts, arrival };
+        let case = Case {
+            authorizer: self,
+            policy,
+            facts,
+            arrival,
+        };
         match case.without_key(next) {
             Ok(outcome) => Ok(outcome),
-            Err((case, candidate)) => {
-                match self.keys.get(candidate.key(), arrival.instant) {
-                    Remembered::Known(record) => Ok(case.with_record(candidate, Some(record))),
-                    Remembered::Unknown => Ok(case.with_record(candidate, None)),
-                    Remembered::Nothing => Err(NeedsLookUp),
-                }
-            }
+            Err((case, candidate)) => match self.keys.get(candidate.key(), arrival.instant) {
+                Remembered::Known(record) => Ok(case.with_record(candidate, Some(record))),
+                Remembered::Unknown => Ok(case.with_record(candidate, None)),
+                Remembered::Nothing => Err(NeedsLookUp),
+            },
         }
     }
 
@@ -103,7 +111,12 @@ impl Authorizer {
         deadline: Instant,
     ) -> Outcome<'r> {
         let Reading { facts, next } = decision::read(policy, request);
-        let case = Case { authorizer: self, policy, facts, arrival };
+        let case = Case {
+            authorizer: self,
+            policy,
+            facts,
+            arrival,
+        };
         let (case, candidate) = match case.without_key(next) {
             Ok(outcome) => return outcome,
             Err(wanted) => wanted,
@@ -127,7 +140,9 @@ impl Authorizer {
     /// Counts and logs an outcome; `took` is the time from arrival to answer.
     pub fn record(&self, policy: &ActivePolicy, outcome: &Outcome<'_>, took: Duration) {
         let route = outcome.route.as_ref();
-        policy.counters.record(route.map(|route| route.index), &outcome.decision, took);
+        policy
+            .counters
+            .record(route.map(|route| route.index), &outcome.decision, took);
         debug!(
             decision.id = %outcome.decision_id,
             decision.outcome = outcome.verb(),
@@ -158,7 +173,9 @@ impl<'r> Case<'_, 'r> {
         match next {
             Next::Decided { decision, route } => Ok(self.end(decision, route, None, None)),
             Next::Unverified { denial, route } => Ok(self.unverified(denial, route, None)),
-            Next::Verify(candidate) if self.authorizer.keys.can_know(candidate.key()) => Err((self, candidate)),
+            Next::Verify(candidate) if self.authorizer.keys.can_know(candidate.key()) => {
+                Err((self, candidate))
+            }
             Next::Verify(candidate) => {
                 let route = candidate.route().cloned();
                 Ok(self.unverified(Denial::InvalidKey(InvalidKey::Malformed), route, None))
@@ -196,7 +213,10 @@ impl<'r> Case<'_, 'r> {
     ) -> Outcome<'r> {
         let address = Subject::Address(self.facts.client_address);
         let counted = self.policy.unauthenticated.as_ref().map(|limit| {
-            (Arc::clone(limit), self.authorizer.limits.count(limit, address, self.arrival.unix_ms))
+            (
+                Arc::clone(limit),
+                self.authorizer.limits.count(limit, address, self.arrival.unix_ms),
+            )
         });
         match counted {
             Some((limit, verdict)) if !verdict.allowed => {
@@ -211,7 +231,10 @@ impl<'r> Case<'_, 'r> {
         let route = candidate.route().cloned();
         let address = Subject::Address(self.facts.client_address);
         let seen = self.policy.unauthenticated.as_ref().map(|limit| {
-            (Arc::clone(limit), self.authorizer.limits.peek(limit, address, self.arrival.unix_ms))
+            (
+                Arc::clone(limit),
+                self.authorizer.limits.peek(limit, address, self.arrival.unix_ms),
+            )
         });
         match seen {
             Some((limit, verdict)) if !verdict.allowed => {
@@ -241,7 +264,10 @@ impl<'r> Case<'_, 'r> {
 }
 
 fn over(limit: &Arc<NamedLimit>, verdict: &Verdict) -> Decision {
-    Decision::Deny(Denial::RateLimited { limit: Arc::clone(limit), retry_after: verdict.retry_after })
+    Decision::Deny(Denial::RateLimited {
+        limit: Arc::clone(limit),
+        retry_after: verdict.retry_after,
+    })
 }
 
 /// Whose request a route's limit counts.
@@ -265,4 +291,3 @@ fn subject<'a>(
         Per::Route => Subject::Route(&route.settings.name),
     }
 }
-

@@ -2,12 +2,12 @@
 //!
 //! The rooms of this crate, and the way of one request through them, are described in `ARCHITECTURE.md`.
 
-pub mod config;
-pub mod decision;
-pub mod keys;
-pub mod limits;
 pub mod authorizer;
 pub mod cli;
+pub mod config;
+pub mod decision;
 pub mod envoy;
+pub mod keys;
+pub mod limits;
 pub mod server;
 pub mod telemetry;

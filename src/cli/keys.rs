@@ -101,7 +101,10 @@ pub(super) fn run(command: KeysCommand, environment: &Environment) -> anyhow::Re
         KeysCommand::List(args) => &args.common,
         KeysCommand::Show(args) | KeysCommand::Revoke(args) => &args.common,
     };
-    let named = common.config.clone().or_else(|| environment.get("LATCHKEY_CONFIG").map(PathBuf::from));
+    let named = common
+        .config
+        .clone()
+        .or_else(|| environment.get("LATCHKEY_CONFIG").map(PathBuf::from));
     let settings = match load_settings(named.as_deref(), environment) {
         Ok(loaded) => loaded.settings,
         Err(code) => return Ok(code),
@@ -109,7 +112,9 @@ pub(super) fn run(command: KeysCommand, environment: &Environment) -> anyhow::Re
     let StoreUrl::Sqlite(path) = &settings.store else {
         bail!("this version stores keys in SQLite only");
     };
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()?;
     runtime.block_on(async {
         // Mistakes in the arguments come before the store, which is made when it is not there.
         if let KeysCommand::Create(args) = command {
@@ -152,7 +157,9 @@ fn record(args: &CreateArgs, settings: &Settings) -> Result<KeyRecord, String> {
         .ok_or("a key needs an owner: --org, --user, or both")?;
     let expires_at_ms = match args.expires {
         Some(valid) if valid.is_zero() => return Err("--expires is more than nothing".into()),
-        Some(valid) => Some(now_ms().saturating_add(u64::try_from(valid.as_millis()).unwrap_or(u64::MAX / 2))),
+        Some(valid) => {
+            Some(now_ms().saturating_add(u64::try_from(valid.as_millis()).unwrap_or(u64::MAX / 2)))
+        }
         None => None,
     };
     Ok(KeyRecord {
@@ -177,10 +184,11 @@ fn scope(written: &str, api: &Api) -> Result<Scope, String> {
 fn known<'a>(wanted: &str, names: impl Iterator<Item = &'a str>) -> Result<usize, String> {
     let names: Vec<&str> = names.collect();
     names.iter().position(|name| *name == wanted).ok_or_else(|| {
-        let near = names.iter().max_by(|a, b| {
-            strsim::jaro_winkler(a, wanted).total_cmp(&strsim::jaro_winkler(b, wanted))
-        });
-        near.map(|name| format!("; did you mean {name:?}?")).unwrap_or_default()
+        let near = names
+            .iter()
+            .max_by(|a, b| strsim::jaro_winkler(a, wanted).total_cmp(&strsim::jaro_winkler(b, wanted)));
+        near.map(|name| format!("; did you mean {name:?}?"))
+            .unwrap_or_default()
     })
 }
 
@@ -221,17 +229,37 @@ async fn list(store: &SqliteStore, args: &ListArgs) -> anyhow::Result<ExitCode> 
         print(&Value::Array(keys.iter().map(as_json).collect()))?;
         return Ok(ExitCode::SUCCESS);
     }
-    let head = ["ID", "NAME", "OWNER", "API", "SCOPES", "STATUS", "KEY", "CREATED", "EXPIRES"].map(String::from);
+    let head = [
+        "ID", "NAME", "OWNER", "API", "SCOPES", "STATUS", "KEY", "CREATED", "EXPIRES",
+    ]
+    .map(String::from);
     let mut rows = vec![head];
     rows.extend(keys.iter().map(as_row));
     let widths: Vec<usize> = (0..rows[0].len())
-        .map(|column| rows.iter().map(|row| row[column].chars().count()).max().unwrap_or(0))
+        .map(|column| {
+            rows.iter()
+                .map(|row| row[column].chars().count())
+                .max()
+                .unwrap_or(0)
+        })
         .collect();
     let mut out = stdout().lock();
     for (number, row) in rows.iter().enumerate() {
-        let cells: Vec<String> = row.iter().zip(&widths).map(|(cell, width)| format!("{cell:width$}")).collect();
+        let cells: Vec<String> = row
+            .iter()
+            .zip(&widths)
+            .map(|(cell, width)| format!("{cell:width$}"))
+            .collect();
         let line = cells.join("  ");
-        writeln!(out, "{}", if number == 0 { strong(line.trim_end()) } else { line.trim_end().to_owned() })?;
+        writeln!(
+            out,
+            "{}",
+            if number == 0 {
+                strong(line.trim_end())
+            } else {
+                line.trim_end().to_owned()
+            }
+        )?;
     }
     Ok(ExitCode::SUCCESS)
 }
@@ -240,7 +268,9 @@ fn print_one(key: &StoredKey, output: Output) -> anyhow::Result<ExitCode> {
     match output {
         Output::Json => print(&as_json(key))?,
         Output::Table => {
-            let names = ["id", "name", "owner", "api", "scopes", "status", "key", "created", "expires"];
+            let names = [
+                "id", "name", "owner", "api", "scopes", "status", "key", "created", "expires",
+            ];
             let mut out = stdout().lock();
             for (name, cell) in names.iter().zip(as_row(key)) {
                 writeln!(out, "{name:8} {cell}")?;

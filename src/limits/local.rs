@@ -22,6 +22,7 @@ use prometheus_client::registry::Registry;
 use super::window::{Rule, Window};
 use super::{NamedLimit, Subject, Verdict};
 use crate::config::{RateLimit, address_group};
+use crate::telemetry::family;
 
 const SHARDS: usize = 64;
 
@@ -40,38 +41,44 @@ impl fmt::Debug for LocalLimits {
 impl LocalLimits {
     /// Counters for at most `max_subjects` subjects at a time, and for as many addresses.
     pub fn new(max_subjects: usize) -> Self {
-        Self { callers: Counters::new(max_subjects), addresses: Counters::new(max_subjects) }
+        Self {
+            callers: Counters::new(max_subjects),
+            addresses: Counters::new(max_subjects),
+        }
     }
 
     /// Counts one request of the subject, if it is within the limit. `now_ms`: milliseconds since the Unix epoch.
     pub fn count(&self, limit: &NamedLimit, subject: Subject<'_>, now_ms: u64) -> Verdict {
         let rule = rule(&limit.rule);
         with_name(limit, subject, |name| {
-            self.counters(subject).with(name, rule, now_ms, |window| window.count(rule, now_ms))
+            self.counters(subject)
+                .with(name, rule, now_ms, |window| window.count(rule, now_ms))
         })
     }
 
     /// What [`Self::count`] would say, without counting.
     pub fn peek(&self, limit: &NamedLimit, subject: Subject<'_>, now_ms: u64) -> Verdict {
         let rule = rule(&limit.rule);
-        with_name(limit, subject, |name| self.counters(subject).look(name).peek(rule, now_ms))
+        with_name(limit, subject, |name| {
+            self.counters(subject).look(name).peek(rule, now_ms)
+        })
     }
 
     /// Adds the metrics of this room to a registry.
     pub fn register(&self, registry: &mut Registry) {
-        for (kind, counters) in [("caller", &self.callers), ("address", &self.addresses)] {
-            let labelled = registry.sub_registry_with_label(("kind".into(), kind.into()));
-            labelled.register(
-                "latchkey_limit_subjects",
-                "Subjects whose requests are counted",
-                counters.subjects.clone(),
-            );
-            labelled.register(
-                "latchkey_limit_evictions",
-                "Counters dropped before their window was over",
-                counters.evictions.clone(),
-            );
-        }
+        let kinds = [("caller", &self.callers), ("address", &self.addresses)];
+        let subjects = family("kind", &kinds.map(|(kind, counters)| (kind, &counters.subjects)));
+        registry.register(
+            "latchkey_limit_subjects",
+            "Subjects whose requests are counted",
+            subjects,
+        );
+        let evictions = family("kind", &kinds.map(|(kind, counters)| (kind, &counters.evictions)));
+        registry.register(
+            "latchkey_limit_evictions",
+            "Counters dropped before their window was over",
+            evictions,
+        );
     }
 
     fn counters(&self, subject: Subject<'_>) -> &Counters {
@@ -83,8 +90,13 @@ impl LocalLimits {
 }
 
 fn rule(limit: &RateLimit) -> Rule {
-    let window_ms = u64::try_from(limit.window.as_millis()).unwrap_or(u64::MAX / 4).clamp(1, u64::MAX / 4);
-    Rule { limit: limit.limit.get(), window_ms }
+    let window_ms = u64::try_from(limit.window.as_millis())
+        .unwrap_or(u64::MAX / 4)
+        .clamp(1, u64::MAX / 4);
+    Rule {
+        limit: limit.limit.get(),
+        window_ms,
+    }
 }
 
 /// Calls `use_name` with the full name of a counter: no two subjects share one. The buffer is kept for the next call.
@@ -167,30 +179,53 @@ impl Counters {
 
     fn look(&self, name: &[u8]) -> Window {
         let shard = self.shard(name).lock().unwrap_or_else(PoisonError::into_inner);
-        shard.young.get(name).or_else(|| shard.old.get(name)).map(|kept| kept.window).unwrap_or_default()
+        shard
+            .young
+            .get(name)
+            .or_else(|| shard.old.get(name))
+            .map(|kept| kept.window)
+            .unwrap_or_default()
     }
 
-    fn with(&self, name: &[u8], rule: Rule, now_ms: u64, count: impl FnOnce(&mut Window) -> Verdict) -> Verdict {
+    fn with(
+        &self,
+        name: &[u8],
+        rule: Rule,
+        now_ms: u64,
+        count: impl FnOnce(&mut Window) -> Verdict,
+    ) -> Verdict {
         let mut shard = self.shard(name).lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(kept) = shard.young.get_mut(name) {
             // A reload may have given the limit another window: its buckets would mean something else.
             if kept.window_ms != rule.window_ms {
-                *kept = Kept { window: Window::default(), window_ms: rule.window_ms };
+                *kept = Kept {
+                    window: Window::default(),
+                    window_ms: rule.window_ms,
+                };
             }
             return count(&mut kept.window);
         }
         let mut kept = match shard.old.remove(name) {
             Some(kept) if kept.window_ms == rule.window_ms => kept,
-            Some(_) => Kept { window: Window::default(), window_ms: rule.window_ms },
+            Some(_) => Kept {
+                window: Window::default(),
+                window_ms: rule.window_ms,
+            },
             None => {
                 self.subjects.inc();
-                Kept { window: Window::default(), window_ms: rule.window_ms }
+                Kept {
+                    window: Window::default(),
+                    window_ms: rule.window_ms,
+                }
             }
         };
         let verdict = count(&mut kept.window);
         if shard.young.len() >= self.generation {
             let gone = std::mem::take(&mut shard.old);
-            let alive = gone.values().filter(|kept| !kept.window.is_over(kept.window_ms, now_ms)).count();
+            let alive = gone
+                .values()
+                .filter(|kept| !kept.window.is_over(kept.window_ms, now_ms))
+                .count();
             self.evictions.inc_by(alive as u64);
             self.subjects.dec_by(i64::try_from(gone.len()).unwrap_or(0));
             shard.old = std::mem::take(&mut shard.young);
@@ -260,7 +295,12 @@ mod tests {
             (&a, six("2001:db8::ffff:1"), false),
             (&a, six("2001:db8:0:1::1"), true),
         ] {
-            assert_eq!(limits.count(limit, subject, 5_000_000).allowed, allowed, "{} {subject:?}", limit.name);
+            assert_eq!(
+                limits.count(limit, subject, 5_000_000).allowed,
+                allowed,
+                "{} {subject:?}",
+                limit.name
+            );
         }
     }
 
@@ -269,7 +309,11 @@ mod tests {
         let (limits, limit) = (LocalLimits::new(1000), limit("ai", 1));
         assert!(limits.count(&limit, Subject::Key("kept"), 1_000_000).allowed);
         for number in 0..100_000u32 {
-            limits.count(&limit, Subject::Address(Some(IpAddr::V4(number.into()))), 1_000_000);
+            limits.count(
+                &limit,
+                Subject::Address(Some(IpAddr::V4(number.into()))),
+                1_000_000,
+            );
         }
         assert!(limits.addresses.subjects.get() <= 1000 + SHARDS as i64 * 2);
         assert!(limits.addresses.evictions.get() > 0);
@@ -282,7 +326,10 @@ mod tests {
         while limits.count(&limit, Subject::Key("busy"), 1_000_000).allowed {}
         for number in 0..20_000 {
             limits.count(&limit, Subject::Key(&number.to_string()), 1_000_000);
-            assert!(!limits.count(&limit, Subject::Key("busy"), 1_000_000).allowed, "after {number}");
+            assert!(
+                !limits.count(&limit, Subject::Key("busy"), 1_000_000).allowed,
+                "after {number}"
+            );
         }
     }
 

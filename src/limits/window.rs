@@ -31,8 +31,22 @@ impl Window {
         match bucket.checked_sub(self.bucket) {
             None => (self, 0),
             Some(0) => (self, elapsed),
-            Some(1) => (Self { bucket, current: 0, previous: self.current }, elapsed),
-            Some(_) => (Self { bucket, current: 0, previous: 0 }, elapsed),
+            Some(1) => (
+                Self {
+                    bucket,
+                    current: 0,
+                    previous: self.current,
+                },
+                elapsed,
+            ),
+            Some(_) => (
+                Self {
+                    bucket,
+                    current: 0,
+                    previous: 0,
+                },
+                elapsed,
+            ),
         }
     }
 
@@ -113,7 +127,10 @@ mod tests {
 
     use super::*;
 
-    const RULE: Rule = Rule { limit: 5, window_ms: 1000 };
+    const RULE: Rule = Rule {
+        limit: 5,
+        window_ms: 1000,
+    };
 
     #[test]
     fn from_empty_buckets_exactly_the_limit_passes() {
@@ -124,13 +141,21 @@ mod tests {
 
     #[test]
     fn a_refused_request_hears_when_one_more_passes() {
-        for (limit, window_ms, now_ms) in [(5, 1000, 10_300), (1, 1000, 10_000), (50, 900_000, 77), (3, 1000, 10_999)] {
+        for (limit, window_ms, now_ms) in [
+            (5, 1000, 10_300),
+            (1, 1000, 10_000),
+            (50, 900_000, 77),
+            (3, 1000, 10_999),
+        ] {
             let rule = Rule { limit, window_ms };
             let mut window = Window::default();
             while window.count(rule, now_ms).allowed {}
             let wait = u64::try_from(window.peek(rule, now_ms).retry_after.as_millis()).unwrap();
             assert!(wait > 0, "{rule:?}");
-            assert!(!window.peek(rule, now_ms + wait - 1).allowed, "{rule:?}: too late by a millisecond or more");
+            assert!(
+                !window.peek(rule, now_ms + wait - 1).allowed,
+                "{rule:?}: too late by a millisecond or more"
+            );
             assert!(window.peek(rule, now_ms + wait).allowed, "{rule:?}: too early");
         }
     }

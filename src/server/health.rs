@@ -9,8 +9,6 @@ use tonic_health::server::{HealthReporter, HealthService};
 
 use super::streams::EndsOnStop;
 
-/// The name under which Envoy's own health check, and anyone else, asks for the check service.
-
 /// The empty name is the server as a whole (the gRPC Health Checking Protocol).
 const NAMES: [&str; 2] = ["", crate::envoy::AUTHORIZATION_SERVICE];
 

@@ -4,9 +4,11 @@
 //! numbers and has a `register(&self, &mut Registry)`; the composition root collects them in one [`Registry`].
 
 mod checks;
+mod family;
 pub mod logs;
 mod process;
 
 pub use checks::{CheckMetrics, PolicyCounters};
+pub(crate) use family::family;
 pub use process::{ProcessMetrics, render};
 pub use prometheus_client::registry::Registry;

@@ -1,3 +1,7 @@
 //! Tests from the outside.
 
 mod conformance;
+mod e2e_abuse;
+mod e2e_check;
+mod e2e_serve;
+mod support;

@@ -30,7 +30,12 @@ pub(super) struct Bounded<V> {
 
 impl<V: Recency> Bounded<V> {
     pub(super) fn new(max: NonZeroUsize, size: Size) -> Self {
-        Self { map: DashMap::default(), order: Mutex::default(), max: max.get(), size }
+        Self {
+            map: DashMap::default(),
+            order: Mutex::default(),
+            max: max.get(),
+            size,
+        }
     }
 
     /// Reads an entry in place.

@@ -73,9 +73,17 @@ impl Flights {
         let mut begins = false;
         let flying = under_way.entry(digest).or_insert_with(|| {
             begins = true;
-            Flying { sender: Arc::new(watch::Sender::new(None)), outdated: false }
+            Flying {
+                sender: Arc::new(watch::Sender::new(None)),
+                outdated: false,
+            }
         });
-        (Flight { receiver: flying.sender.subscribe() }, begins)
+        (
+            Flight {
+                receiver: flying.sender.subscribe(),
+            },
+            begins,
+        )
     }
 
     /// Marks the look-up of a key as outdated and does `forget`, as one step.
@@ -95,9 +103,17 @@ impl Flights {
     }
 
     /// Ends a look-up with an answer that is `kept` under the lock; `None` when it is outdated and has to ask again.
-    fn land(&self, digest: KeyDigest, answer: &Answer, last: bool, keep: impl FnOnce(&Option<Arc<KeyRecord>>)) -> bool {
+    fn land(
+        &self,
+        digest: KeyDigest,
+        answer: &Answer,
+        last: bool,
+        keep: impl FnOnce(&Option<Arc<KeyRecord>>),
+    ) -> bool {
         let mut under_way = self.lock();
-        let Some(flying) = under_way.get_mut(&digest) else { return true };
+        let Some(flying) = under_way.get_mut(&digest) else {
+            return true;
+        };
         if flying.outdated && !last {
             flying.outdated = false;
             return false;
@@ -105,7 +121,11 @@ impl Flights {
         let outdated = flying.outdated;
         let sender = Arc::clone(&flying.sender);
         under_way.remove(&digest);
-        let answer = if outdated { Err(ended_early()) } else { answer.clone() };
+        let answer = if outdated {
+            Err(ended_early())
+        } else {
+            answer.clone()
+        };
         if let Ok(found) = &answer {
             keep(found);
         }

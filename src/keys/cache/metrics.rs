@@ -5,6 +5,7 @@ use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::Registry;
 
 use super::super::source::KeySourceError;
+use crate::telemetry::family;
 
 /// Counters of the cache.
 #[derive(Debug, Default)]
@@ -89,34 +90,48 @@ impl CacheMetrics {
 
     /// Adds them to a registry.
     pub fn register(&self, registry: &mut Registry) {
-        for (result, hits) in [("known", &self.hits_known), ("unknown", &self.hits_unknown)] {
-            registry
-                .sub_registry_with_label(("result".into(), result.into()))
-                .register("latchkey_key_cache_hits", "Answers from the key cache", hits.clone());
-        }
-        registry.register("latchkey_key_cache_misses", "Keys that had to be looked up", self.misses.clone());
-        for (kind, size) in [("known", &self.known), ("unknown", &self.unknown)] {
-            let labelled = registry.sub_registry_with_label(("kind".into(), kind.into()));
-            labelled.register("latchkey_key_cache_entries", "Keys in the cache", size.entries.clone());
-            labelled.register(
-                "latchkey_key_cache_evictions",
-                "Keys that left the cache because it was full",
-                size.evictions.clone(),
-            );
-        }
-        for (result, count) in [
-            ("known", &self.found),
-            ("unknown", &self.not_found),
-            ("failed", &self.failed),
-            ("deadline", &self.deadline),
-            ("busy", &self.busy),
-        ] {
-            registry.sub_registry_with_label(("result".into(), result.into())).register(
-                "latchkey_key_lookups",
-                "Questions to the key source by what came of them",
-                count.clone(),
-            );
-        }
+        let hits = family(
+            "result",
+            &[("known", &self.hits_known), ("unknown", &self.hits_unknown)],
+        );
+        registry.register("latchkey_key_cache_hits", "Answers from the key cache", hits);
+        registry.register(
+            "latchkey_key_cache_misses",
+            "Keys that had to be looked up",
+            self.misses.clone(),
+        );
+        let entries = family(
+            "kind",
+            &[("known", &self.known.entries), ("unknown", &self.unknown.entries)],
+        );
+        registry.register("latchkey_key_cache_entries", "Keys in the cache", entries);
+        let evictions = family(
+            "kind",
+            &[
+                ("known", &self.known.evictions),
+                ("unknown", &self.unknown.evictions),
+            ],
+        );
+        registry.register(
+            "latchkey_key_cache_evictions",
+            "Keys that left the cache because it was full",
+            evictions,
+        );
+        let lookups = family(
+            "result",
+            &[
+                ("known", &self.found),
+                ("unknown", &self.not_found),
+                ("failed", &self.failed),
+                ("deadline", &self.deadline),
+                ("busy", &self.busy),
+            ],
+        );
+        registry.register(
+            "latchkey_key_lookups",
+            "Questions to the key source by what came of them",
+            lookups,
+        );
         registry.register(
             "latchkey_key_cache_stale_served",
             "Stale answers given because the key source gave none",
@@ -127,6 +142,10 @@ impl CacheMetrics {
             "Keys asked for again before they were due",
             self.refreshes.clone(),
         );
-        registry.register("latchkey_key_lookups_in_flight", "Look-ups under way", self.in_flight.clone());
+        registry.register(
+            "latchkey_key_lookups_in_flight",
+            "Look-ups under way",
+            self.in_flight.clone(),
+        );
     }
 }

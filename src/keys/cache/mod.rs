@@ -141,7 +141,9 @@ impl KeyCache {
                 self.metrics.hit_known();
                 Remembered::Known(record)
             }
-            None if suspect_since.is_none() && self.unknown.with(&digest, |it| now < it.until) == Some(true) => {
+            None if suspect_since.is_none()
+                && self.unknown.with(&digest, |it| now < it.until) == Some(true) =>
+            {
                 self.metrics.hit_unknown();
                 Remembered::Unknown
             }
@@ -165,9 +167,14 @@ impl KeyCache {
         let digest = KeyDigest::of(key.expose());
         let began = Instant::now();
         let stale = self.stale(&digest, began);
-        let wait_until = if stale.is_some() { deadline.min(began + PATIENCE) } else { deadline };
+        let wait_until = if stale.is_some() {
+            deadline.min(began + PATIENCE)
+        } else {
+            deadline
+        };
         let waited = wait_until.saturating_duration_since(began);
-        let answer = match timeout_at(wait_until.into(), self.ask(key, digest, caller, stale.is_some())).await {
+        let answer = match timeout_at(wait_until.into(), self.ask(key, digest, caller, stale.is_some())).await
+        {
             Ok(answer) => answer,
             Err(_) => Err(KeySourceError::Deadline(waited)),
         };
@@ -231,7 +238,8 @@ impl KeyCache {
     /// A record that may be used while the source gives no answer. Only an active key is ever used so.
     fn stale(&self, digest: &KeyDigest, now: Instant) -> Option<Arc<KeyRecord>> {
         let usable = |known: &Known| {
-            (known.record.status == KeyStatus::Active && now < known.stale_until).then(|| Arc::clone(&known.record))
+            (known.record.status == KeyStatus::Active && now < known.stale_until)
+                .then(|| Arc::clone(&known.record))
         };
         self.known.with(digest, usable).flatten()
     }
@@ -246,7 +254,9 @@ impl KeyCache {
     }
 
     fn refresh(self: &Arc<Self>, presented: &str, digest: KeyDigest) {
-        let Some(key) = ApiKey::presented(presented) else { return };
+        let Some(key) = ApiKey::presented(presented) else {
+            return;
+        };
         self.metrics.refreshed();
         let cache = Arc::clone(self);
         self.waiting.spawn(async move {
@@ -262,7 +272,13 @@ impl KeyCache {
     }
 
     /// Joins the look-up of this key that is under way, or begins one.
-    async fn ask(self: &Arc<Self>, key: ApiKey, digest: KeyDigest, caller: Option<IpAddr>, known: bool) -> Answer {
+    async fn ask(
+        self: &Arc<Self>,
+        key: ApiKey,
+        digest: KeyDigest,
+        caller: Option<IpAddr>,
+        known: bool,
+    ) -> Answer {
         let slot = if known || self.flights.is_under_way(&digest) {
             None
         } else {
@@ -273,7 +289,10 @@ impl KeyCache {
             let cache = Arc::clone(self);
             self.waiting.spawn(async move {
                 let _slot = slot;
-                flight::fly(&cache.flights, digest, &*cache.source, &key, |answer| cache.keep(digest, answer)).await;
+                flight::fly(&cache.flights, digest, &*cache.source, &key, |answer| {
+                    cache.keep(digest, answer)
+                })
+                .await;
             });
         }
         self.metrics.in_flight(self.flights.len());
@@ -291,11 +310,17 @@ impl KeyCache {
         match answer {
             Some(record) => {
                 self.unknown.remove(&digest);
-                self.known.insert(digest, Known::new(Arc::clone(record), &self.settings, now));
+                self.known
+                    .insert(digest, Known::new(Arc::clone(record), &self.settings, now));
             }
             None => {
                 self.known.remove(&digest);
-                self.unknown.insert(digest, Unknown { until: now + self.settings.negative_ttl });
+                self.unknown.insert(
+                    digest,
+                    Unknown {
+                        until: now + self.settings.negative_ttl,
+                    },
+                );
             }
         }
     }

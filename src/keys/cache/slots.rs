@@ -40,8 +40,14 @@ impl Slots {
     /// Waits for a slot; the caller sets the deadline, and dropping the future gives up the place in the queue.
     pub(super) async fn take(&self, caller: Option<IpAddr>) -> Result<Slot, KeySourceError> {
         let share = self.share(caller.map(address_group)).await?;
-        let one_of_all = Arc::clone(&self.all).acquire_owned().await.map_err(|_| KeySourceError::Busy)?;
-        Ok(Slot { _one_of_all: one_of_all, _share: share })
+        let one_of_all = Arc::clone(&self.all)
+            .acquire_owned()
+            .await
+            .map_err(|_| KeySourceError::Busy)?;
+        Ok(Slot {
+            _one_of_all: one_of_all,
+            _share: share,
+        })
     }
 
     #[cfg(test)]
@@ -52,11 +58,23 @@ impl Slots {
     async fn share(&self, address: Option<IpAddr>) -> Result<Share, KeySourceError> {
         let semaphore = {
             let mut by_address = self.by_address.lock().unwrap_or_else(PoisonError::into_inner);
-            Arc::clone(by_address.entry(address).or_insert_with(|| Arc::new(Semaphore::new(self.each))))
+            Arc::clone(
+                by_address
+                    .entry(address)
+                    .or_insert_with(|| Arc::new(Semaphore::new(self.each))),
+            )
         };
         // Made before the wait, so that one who gives up while waiting cleans up as well.
-        let mut share = Share { by_address: Arc::clone(&self.by_address), address, permit: None, semaphore };
-        let permit = Arc::clone(&share.semaphore).acquire_owned().await.map_err(|_| KeySourceError::Busy)?;
+        let mut share = Share {
+            by_address: Arc::clone(&self.by_address),
+            address,
+            permit: None,
+            semaphore,
+        };
+        let permit = Arc::clone(&share.semaphore)
+            .acquire_owned()
+            .await
+            .map_err(|_| KeySourceError::Busy)?;
         share.permit = Some(permit);
         Ok(share)
     }

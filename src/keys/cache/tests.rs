@@ -2,8 +2,8 @@
 
 use std::collections::HashMap;
 use std::num::NonZeroUsize;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::Mutex;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use tokio::sync::Semaphore;
 
@@ -25,7 +25,10 @@ struct Source {
 
 impl Source {
     fn with(keys: &[&str]) -> Arc<Self> {
-        let keys = keys.iter().map(|key| ((*key).to_owned(), KeyStatus::Active)).collect();
+        let keys = keys
+            .iter()
+            .map(|key| ((*key).to_owned(), KeyStatus::Active))
+            .collect();
         Arc::new(Self {
             keys: Mutex::new(keys),
             asked: AtomicUsize::new(0),
@@ -102,7 +105,11 @@ fn settings() -> KeySettings {
 }
 
 fn cache_of(source: &Arc<Source>, settings: &KeySettings) -> Arc<KeyCache> {
-    KeyCache::new(Arc::clone(source) as Arc<dyn KeySource>, settings, Handle::current())
+    KeyCache::new(
+        Arc::clone(source) as Arc<dyn KeySource>,
+        settings,
+        Handle::current(),
+    )
 }
 
 fn key(text: &str) -> ApiKey {
@@ -149,9 +156,18 @@ async fn a_key_is_fresh_for_its_ttl_and_unknown_ones_for_theirs() {
     assert!(look_up(&cache, "good").await.unwrap().is_some());
     assert!(look_up(&cache, "bad").await.unwrap().is_none());
     let now = Instant::now();
-    for (text, seconds, remembered) in [("good", 59, true), ("good", 61, false), ("bad", 9, true), ("bad", 11, false)] {
+    for (text, seconds, remembered) in [
+        ("good", 59, true),
+        ("good", 61, false),
+        ("bad", 9, true),
+        ("bad", 11, false),
+    ] {
         let found = cache.get(text, now + Duration::from_secs(seconds));
-        assert_eq!(!matches!(found, Remembered::Nothing), remembered, "{text} after {seconds} s: {found:?}");
+        assert_eq!(
+            !matches!(found, Remembered::Nothing),
+            remembered,
+            "{text} after {seconds} s: {found:?}"
+        );
     }
 }
 
@@ -170,7 +186,11 @@ async fn an_answer_in_flight_cannot_undo_a_revocation() {
     cache.forget(&KeyDigest::of("good"));
     source.open();
     let seen = waiting.await.unwrap().unwrap().unwrap();
-    assert_eq!(seen.status, KeyStatus::Revoked, "the one who waited got the old record");
+    assert_eq!(
+        seen.status,
+        KeyStatus::Revoked,
+        "the one who waited got the old record"
+    );
     match cache.get("good", Instant::now()) {
         Remembered::Known(record) => assert_eq!(record.status, KeyStatus::Revoked),
         other => panic!("{other:?}"),
@@ -202,11 +222,20 @@ async fn a_source_that_fails_lets_known_keys_go_on_for_a_while() {
     assert!(look_up(&cache, "revoked").await.unwrap().is_some());
     source.broken.store(true, Ordering::SeqCst);
     assert!(look_up(&cache, "good").await.unwrap().is_some());
-    assert!(matches!(cache.get("good", Instant::now()), Remembered::Known(_)), "asked again at once");
-    assert!(look_up(&cache, "revoked").await.is_err(), "a revoked key was served stale");
+    assert!(
+        matches!(cache.get("good", Instant::now()), Remembered::Known(_)),
+        "asked again at once"
+    );
+    assert!(
+        look_up(&cache, "revoked").await.is_err(),
+        "a revoked key was served stale"
+    );
     assert!(look_up(&cache, "never-seen").await.is_err());
     cache.forget(&KeyDigest::of("good"));
-    assert!(look_up(&cache, "good").await.is_err(), "a forgotten key was served stale");
+    assert!(
+        look_up(&cache, "good").await.is_err(),
+        "a forgotten key was served stale"
+    );
 }
 
 #[tokio::test]
@@ -227,7 +256,9 @@ async fn a_source_that_hangs_keeps_nobody_past_the_deadline() {
     let cache = cache_of(&source, &settings());
     source.close();
     let began = Instant::now();
-    let answer = cache.look_up(key("good"), None, began + Duration::from_millis(30)).await;
+    let answer = cache
+        .look_up(key("good"), None, began + Duration::from_millis(30))
+        .await;
     assert!(matches!(answer, Err(KeySourceError::Deadline(_))), "{answer:?}");
     // The look-up goes on for the next try.
     source.open();
@@ -240,7 +271,10 @@ async fn a_panic_in_the_source_is_an_error_and_the_next_one_asks_anew() {
     let source = Source::with(&["good"]);
     let cache = cache_of(&source, &settings());
     source.panics.store(true, Ordering::SeqCst);
-    assert!(matches!(look_up(&cache, "good").await, Err(KeySourceError::Failed(_))));
+    assert!(matches!(
+        look_up(&cache, "good").await,
+        Err(KeySourceError::Failed(_))
+    ));
     source.panics.store(false, Ordering::SeqCst);
     assert!(look_up(&cache, "good").await.unwrap().is_some());
 }
@@ -253,7 +287,15 @@ async fn one_address_holds_a_quarter_of_the_slots() {
     let deadline = Instant::now() + LONG;
     let flood = |address: [u8; 4], number: usize| {
         let cache = Arc::clone(&cache);
-        tokio::spawn(async move { cache.look_up(key(&format!("{address:?}-{number}").replace(' ', "")), Some(address.into()), deadline).await })
+        tokio::spawn(async move {
+            cache
+                .look_up(
+                    key(&format!("{address:?}-{number}").replace(' ', "")),
+                    Some(address.into()),
+                    deadline,
+                )
+                .await
+        })
     };
     let mut waiting: Vec<_> = (0..50).map(|number| flood([192, 0, 2, 1], number)).collect();
     until(|| source.asked() == 2).await;
@@ -314,7 +356,10 @@ async fn keys_in_use_stay_when_the_cache_is_full() {
     cache.keep(KeyDigest::of("busy"), &known(0));
     for number in 1..20_000 {
         cache.keep(KeyDigest::of(&number.to_string()), &known(number));
-        assert!(matches!(cache.get("busy", Instant::now()), Remembered::Known(_)), "after {number}");
+        assert!(
+            matches!(cache.get("busy", Instant::now()), Remembered::Known(_)),
+            "after {number}"
+        );
     }
     assert!(cache.known.len() <= 1000);
 }
@@ -341,7 +386,13 @@ async fn while_changes_are_not_seen_every_key_is_asked_for_again() {
     assert!(matches!(cache.get("good", Instant::now()), Remembered::Nothing));
     assert!(look_up(&cache, "good").await.unwrap().is_some());
     assert!(matches!(cache.get("good", Instant::now()), Remembered::Known(_)));
-    assert!(matches!(cache.get("good", Instant::now() + Duration::from_secs(2)), Remembered::Nothing));
+    assert!(matches!(
+        cache.get("good", Instant::now() + Duration::from_secs(2)),
+        Remembered::Nothing
+    ));
     cache.trust();
-    assert!(matches!(cache.get("good", Instant::now() + Duration::from_secs(2)), Remembered::Known(_)));
+    assert!(matches!(
+        cache.get("good", Instant::now() + Duration::from_secs(2)),
+        Remembered::Known(_)
+    ));
 }

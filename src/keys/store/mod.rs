@@ -14,7 +14,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use sqlx::migrate::{MigrateError, Migrator};
-use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePool, SqlitePoolOptions, SqliteSynchronous};
+use sqlx::sqlite::{
+    SqliteConnectOptions, SqliteJournalMode, SqlitePool, SqlitePoolOptions, SqliteSynchronous,
+};
 use sqlx::{Connection, Sqlite, Transaction};
 
 use self::rows::{COLUMNS, stored};
@@ -87,9 +89,17 @@ pub enum StoreError {
 impl SqliteStore {
     /// Opens the file, makes it when there is none (readable by its owner only), and brings its schema up to date.
     pub async fn open(path: &Path) -> Result<Self, StoreError> {
-        let open_error = |cause: String| StoreError::Open { path: path.into(), cause };
+        let open_error = |cause: String| StoreError::Open {
+            path: path.into(),
+            cause,
+        };
         // Made here, so that it never exists with wider permissions; SQLite gives its side files the same ones.
-        match OpenOptions::new().write(true).create_new(true).mode(0o600).open(path) {
+        match OpenOptions::new()
+            .write(true)
+            .create_new(true)
+            .mode(0o600)
+            .open(path)
+        {
             Ok(_) => {}
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
             Err(error) => return Err(open_error(error.to_string())),
@@ -101,8 +111,14 @@ impl SqliteStore {
             .await
             .map_err(|error| open_error(plainly(&error)))?;
         match MIGRATIONS.run(&pool).await {
-            Ok(()) => Ok(Self { pool, path: path.into() }),
-            Err(MigrateError::VersionMissing(version)) => Err(StoreError::Newer { path: path.into(), version }),
+            Ok(()) => Ok(Self {
+                pool,
+                path: path.into(),
+            }),
+            Err(MigrateError::VersionMissing(version)) => Err(StoreError::Newer {
+                path: path.into(),
+                version,
+            }),
             Err(MigrateError::Execute(error)) => Err(open_error(plainly(&error))),
             Err(error) => Err(open_error(error.to_string())),
         }
@@ -110,12 +126,19 @@ impl SqliteStore {
 
     /// Asks for a sign of life.
     pub async fn ping(&self) -> Result<(), StoreError> {
-        sqlx::query("SELECT 1 FROM keys LIMIT 1").fetch_optional(&self.pool).await?;
+        sqlx::query("SELECT 1 FROM keys LIMIT 1")
+            .fetch_optional(&self.pool)
+            .await?;
         Ok(())
     }
 
     /// Stores a new key.
-    pub async fn create(&self, record: &KeyRecord, key: &ApiKey, created_at_ms: u64) -> Result<(), StoreError> {
+    pub async fn create(
+        &self,
+        record: &KeyRecord,
+        key: &ApiKey,
+        created_at_ms: u64,
+    ) -> Result<(), StoreError> {
         check(record)?;
         let digest = KeyDigest::of(key.expose());
         let owner = record.owner.as_ref();
@@ -145,10 +168,12 @@ impl SqliteStore {
 
     /// The key with this id.
     pub async fn get(&self, id: &str) -> Result<StoredKey, StoreError> {
-        let row = sqlx::query(sqlx::AssertSqlSafe(format!("SELECT {COLUMNS} FROM keys WHERE id = ?")))
-            .bind(id)
-            .fetch_optional(&self.pool)
-            .await?;
+        let row = sqlx::query(sqlx::AssertSqlSafe(format!(
+            "SELECT {COLUMNS} FROM keys WHERE id = ?"
+        )))
+        .bind(id)
+        .fetch_optional(&self.pool)
+        .await?;
         match row {
             Some(row) => Ok(stored(&row)?),
             None => Err(StoreError::NoSuchKey(id.into())),
@@ -184,7 +209,9 @@ impl SqliteStore {
                 .bind(id)
                 .fetch_optional(&mut *change)
                 .await?;
-        let Some(digest) = digest else { return Err(StoreError::NoSuchKey(id.into())) };
+        let Some(digest) = digest else {
+            return Err(StoreError::NoSuchKey(id.into()));
+        };
         note_change(&mut change, &digest).await?;
         change.commit().await?;
         Ok(())
@@ -192,10 +219,12 @@ impl SqliteStore {
 
     /// The record of the key with this digest.
     async fn find(&self, digest: &KeyDigest) -> Result<Option<KeyRecord>, StoreError> {
-        let row = sqlx::query(sqlx::AssertSqlSafe(format!("SELECT {COLUMNS} FROM keys WHERE digest = ?")))
-            .bind(digest.as_bytes().as_slice())
-            .fetch_optional(&self.pool)
-            .await?;
+        let row = sqlx::query(sqlx::AssertSqlSafe(format!(
+            "SELECT {COLUMNS} FROM keys WHERE digest = ?"
+        )))
+        .bind(digest.as_bytes().as_slice())
+        .fetch_optional(&self.pool)
+        .await?;
         Ok(row.as_ref().map(stored).transpose()?.map(|key| key.record))
     }
 
@@ -224,7 +253,10 @@ fn plainly(error: &sqlx::Error) -> String {
 }
 
 async fn note_change(change: &mut Transaction<'_, Sqlite>, digest: &[u8]) -> Result<(), sqlx::Error> {
-    let noted = sqlx::query("INSERT INTO changes (digest) VALUES (?)").bind(digest).execute(&mut **change).await?;
+    let noted = sqlx::query("INSERT INTO changes (digest) VALUES (?)")
+        .bind(digest)
+        .execute(&mut **change)
+        .await?;
     sqlx::query("DELETE FROM changes WHERE seq <= ?")
         .bind(noted.last_insert_rowid() - CHANGES_KEPT)
         .execute(&mut **change)
@@ -241,8 +273,15 @@ fn check(record: &KeyRecord) -> Result<(), StoreError> {
     if record.name.chars().any(char::is_control) {
         return refused("a name holds no control characters");
     }
-    let ids = record.owner.iter().flat_map(|owner| [owner.org_code(), owner.user_id()]).flatten();
-    if ids.into_iter().any(|id| id.len() > MAX_ID_BYTES || id.chars().any(char::is_control)) {
+    let ids = record
+        .owner
+        .iter()
+        .flat_map(|owner| [owner.org_code(), owner.user_id()])
+        .flatten();
+    if ids
+        .into_iter()
+        .any(|id| id.len() > MAX_ID_BYTES || id.chars().any(char::is_control))
+    {
         return refused("an owner's id is 1 to 256 bytes without control characters");
     }
     if record.owner.is_none() {
@@ -251,7 +290,11 @@ fn check(record: &KeyRecord) -> Result<(), StoreError> {
     if rows::joined(&record.scopes).len() > MAX_SCOPES_BYTES {
         return refused("the scopes of a key are at most 4096 bytes together");
     }
-    if record.status == KeyStatus::Active { Ok(()) } else { refused("a new key is active") }
+    if record.status == KeyStatus::Active {
+        Ok(())
+    } else {
+        refused("a new key is active")
+    }
 }
 
 /// The store as a source of keys.
@@ -264,7 +307,10 @@ pub struct StoreSource {
 impl StoreSource {
     /// Knows keys that begin with `prefix`.
     pub fn new(store: SqliteStore, prefix: &str) -> Self {
-        Self { store, prefix: prefix.into() }
+        Self {
+            store,
+            prefix: prefix.into(),
+        }
     }
 }
 

@@ -10,8 +10,7 @@ use super::StoredKey;
 use crate::keys::record::{KeyRecord, KeyStatus, Owner};
 
 /// What [`stored`] reads.
-pub(super) const COLUMNS: &str =
-    "id, name, org_code, user_id, api_id, scopes, status, suffix, allowed_networks, created_at_ms, expires_at_ms";
+pub(super) const COLUMNS: &str = "id, name, org_code, user_id, api_id, scopes, status, suffix, allowed_networks, created_at_ms, expires_at_ms";
 
 /// Reads a row. A row that makes no sense is an error, never a key with less to it.
 pub(super) fn stored(row: &SqliteRow) -> Result<StoredKey, sqlx::Error> {
@@ -30,7 +29,11 @@ pub(super) fn stored(row: &SqliteRow) -> Result<StoredKey, sqlx::Error> {
         allowed_networks: split(&text("allowed_networks")?, "allowed_networks")?,
         id: id.into(),
     };
-    Ok(StoredKey { record, suffix: text("suffix")?, created_at_ms: unsigned(row.try_get("created_at_ms")?) })
+    Ok(StoredKey {
+        record,
+        suffix: text("suffix")?,
+        created_at_ms: unsigned(row.try_get("created_at_ms")?),
+    })
 }
 
 fn status(text: &str) -> Result<KeyStatus, sqlx::Error> {
@@ -41,11 +44,16 @@ fn status(text: &str) -> Result<KeyStatus, sqlx::Error> {
 }
 
 fn split<T: FromStr>(text: &str, column: &str) -> Result<Vec<T>, sqlx::Error> {
-    text.split_ascii_whitespace().map(|part| part.parse().map_err(|_| unreadable(column))).collect()
+    text.split_ascii_whitespace()
+        .map(|part| part.parse().map_err(|_| unreadable(column)))
+        .collect()
 }
 
 fn unreadable(column: &str) -> sqlx::Error {
-    sqlx::Error::ColumnDecode { index: column.into(), source: "not what latchkey writes".into() }
+    sqlx::Error::ColumnDecode {
+        index: column.into(),
+        source: "not what latchkey writes".into(),
+    }
 }
 
 /// A list as one text.

@@ -43,7 +43,13 @@ async fn what_was_stored_is_found_by_id_by_secret_and_in_the_list() {
     assert!(source.can_know(key.expose().as_bytes()));
     assert!(!source.can_know(b"lk_garbage"));
     assert_eq!(*source.verify(&key).await.unwrap().unwrap(), record("api_key_1"));
-    assert!(source.verify(&ApiKey::generate("lk").unwrap()).await.unwrap().is_none());
+    assert!(
+        source
+            .verify(&ApiKey::generate("lk").unwrap())
+            .await
+            .unwrap()
+            .is_none()
+    );
     assert_eq!(store.list(10, None).await.unwrap(), [stored]);
 }
 
@@ -52,19 +58,32 @@ async fn the_list_is_newest_first_and_goes_on_after_a_key() {
     let folder = TempDir::new().unwrap();
     let store = store_in(&folder).await;
     for (id, age) in [("a", 1), ("b", 3), ("c", 3), ("d", 2)] {
-        store.create(&record(id), &ApiKey::generate("lk").unwrap(), age).await.unwrap();
+        store
+            .create(&record(id), &ApiKey::generate("lk").unwrap(), age)
+            .await
+            .unwrap();
     }
-    let ids = |keys: Vec<StoredKey>| keys.into_iter().map(|key| key.record.id.into_string()).collect::<Vec<_>>();
+    let ids = |keys: Vec<StoredKey>| {
+        keys.into_iter()
+            .map(|key| key.record.id.into_string())
+            .collect::<Vec<_>>()
+    };
     assert_eq!(ids(store.list(3, None).await.unwrap()), ["c", "b", "d"]);
     assert_eq!(ids(store.list(3, Some("b")).await.unwrap()), ["d", "a"]);
-    assert!(matches!(store.list(3, Some("x")).await, Err(StoreError::NoSuchKey(_))));
+    assert!(matches!(
+        store.list(3, Some("x")).await,
+        Err(StoreError::NoSuchKey(_))
+    ));
 }
 
 #[tokio::test]
 async fn a_revocation_is_for_ever_and_twice_is_no_error() {
     let folder = TempDir::new().unwrap();
     let store = store_in(&folder).await;
-    store.create(&record("a"), &ApiKey::generate("lk").unwrap(), 1).await.unwrap();
+    store
+        .create(&record("a"), &ApiKey::generate("lk").unwrap(), 1)
+        .await
+        .unwrap();
     store.revoke("a").await.unwrap();
     store.revoke("a").await.unwrap();
     assert_eq!(store.get("a").await.unwrap().record.status, KeyStatus::Revoked);
@@ -76,17 +95,58 @@ async fn what_no_answer_could_hold_is_not_stored() {
     let folder = TempDir::new().unwrap();
     let store = store_in(&folder).await;
     let long = "x".repeat(257);
-    let many = (0..100).map(|number| format!("scope-{number:058}").parse().unwrap()).collect();
+    let many = (0..100)
+        .map(|number| format!("scope-{number:058}").parse().unwrap())
+        .collect();
     for (what, record) in [
-        ("no name", KeyRecord { name: " ".into(), ..record("a") }),
-        ("a long name", KeyRecord { name: "n".repeat(256).into(), ..record("a") }),
-        ("a control character", KeyRecord { name: "a\nb".into(), ..record("a") }),
-        ("no owner", KeyRecord { owner: None, ..record("a") }),
-        ("a long owner", KeyRecord { owner: Owner::from_parts(Some(&long), None), ..record("a") }),
-        ("many scopes", KeyRecord { scopes: many, ..record("a") }),
+        (
+            "no name",
+            KeyRecord {
+                name: " ".into(),
+                ..record("a")
+            },
+        ),
+        (
+            "a long name",
+            KeyRecord {
+                name: "n".repeat(256).into(),
+                ..record("a")
+            },
+        ),
+        (
+            "a control character",
+            KeyRecord {
+                name: "a\nb".into(),
+                ..record("a")
+            },
+        ),
+        (
+            "no owner",
+            KeyRecord {
+                owner: None,
+                ..record("a")
+            },
+        ),
+        (
+            "a long owner",
+            KeyRecord {
+                owner: Owner::from_parts(Some(&long), None),
+                ..record("a")
+            },
+        ),
+        (
+            "many scopes",
+            KeyRecord {
+                scopes: many,
+                ..record("a")
+            },
+        ),
     ] {
         let refused = store.create(&record, &ApiKey::generate("lk").unwrap(), 1).await;
-        assert!(matches!(refused, Err(StoreError::Refused(_))), "{what}: {refused:?}");
+        assert!(
+            matches!(refused, Err(StoreError::Refused(_))),
+            "{what}: {refused:?}"
+        );
     }
     assert!(store.list(10, None).await.unwrap().is_empty());
 }
@@ -102,8 +162,17 @@ async fn the_secret_is_nowhere_in_the_files_and_only_the_owner_reads_them() {
         let file = file.unwrap();
         let bytes = fs::read(file.path()).unwrap();
         let holds = |text: &str| bytes.windows(text.len()).any(|part| part == text.as_bytes());
-        assert!(!holds(key.expose()) && !holds(&key.expose()[3..46]), "{:?}", file.path());
-        assert_eq!(file.metadata().unwrap().permissions().mode() & 0o077, 0, "{:?}", file.path());
+        assert!(
+            !holds(key.expose()) && !holds(&key.expose()[3..46]),
+            "{:?}",
+            file.path()
+        );
+        assert_eq!(
+            file.metadata().unwrap().permissions().mode() & 0o077,
+            0,
+            "{:?}",
+            file.path()
+        );
         seen += 1;
     }
     assert!(seen >= 2, "the write-ahead log is not there");
@@ -113,7 +182,11 @@ async fn the_secret_is_nowhere_in_the_files_and_only_the_owner_reads_them() {
 async fn a_file_that_is_no_store_is_said_so() {
     let folder = TempDir::new().unwrap();
     let text = folder.path().join("text");
-    fs::write(&text, "this is a letter to a friend, and much longer than a page of SQLite would have to be").unwrap();
+    fs::write(
+        &text,
+        "this is a letter to a friend, and much longer than a page of SQLite would have to be",
+    )
+    .unwrap();
     let missing = folder.path().join("missing/keys.db");
     for path in [folder.path(), &text, &missing] {
         let error = SqliteStore::open(path).await.unwrap_err();
@@ -133,8 +206,13 @@ async fn a_newer_store_is_left_alone() {
     .execute(&store.pool)
     .await
     .unwrap();
-    let error = SqliteStore::open(&folder.path().join("keys.db")).await.unwrap_err();
-    assert!(matches!(error, StoreError::Newer { version: 999, .. }), "{error:?}");
+    let error = SqliteStore::open(&folder.path().join("keys.db"))
+        .await
+        .unwrap_err();
+    assert!(
+        matches!(error, StoreError::Newer { version: 999, .. }),
+        "{error:?}"
+    );
 }
 
 #[tokio::test]
@@ -149,7 +227,10 @@ async fn lookups_and_pages_use_an_index() {
     ] {
         let plan: Vec<(i64, i64, i64, String)> = sqlx::query_as(sql).fetch_all(&store.pool).await.unwrap();
         let told: Vec<&str> = plan.iter().map(|row| row.3.as_str()).collect();
-        assert!(told.iter().all(|step| step.starts_with("SEARCH")), "{sql}: {told:?}");
+        assert!(
+            told.iter().all(|step| step.starts_with("SEARCH")),
+            "{sql}: {told:?}"
+        );
     }
 }
 
@@ -172,7 +253,11 @@ async fn what_another_process_changes_leaves_the_cache_within_a_second() {
             max_unknown_keys: NonZeroUsize::new(100).unwrap(),
         },
     };
-    let cache = KeyCache::new(Arc::new(StoreSource::new(store.clone(), "lk")), &settings, Handle::current());
+    let cache = KeyCache::new(
+        Arc::new(StoreSource::new(store.clone(), "lk")),
+        &settings,
+        Handle::current(),
+    );
     let stop = CancellationToken::new();
     let watching = tokio::spawn({
         let (store, cache, stop) = (store.clone(), Arc::clone(&cache), stop.clone());
@@ -194,7 +279,8 @@ async fn what_another_process_changes_leaves_the_cache_within_a_second() {
     assert_eq!(found.status, KeyStatus::Active);
     other.revoke("a").await.unwrap();
     let end = Instant::now() + Duration::from_secs(1);
-    while matches!(cache.get(&text, Instant::now()), Remembered::Known(record) if record.status == KeyStatus::Active) {
+    while matches!(cache.get(&text, Instant::now()), Remembered::Known(record) if record.status == KeyStatus::Active)
+    {
         assert!(Instant::now() < end, "the revoked key is still known");
         tokio::time::sleep(Duration::from_millis(5)).await;
     }

@@ -68,7 +68,11 @@ impl SqliteStore {
                 let seq = last_seq(&mut connection).await?;
                 // After the position was taken: what was changed until then is read anew, what comes later is seen.
                 cache.forget_all();
-                position.insert(Position { connection, data_version, seq })
+                position.insert(Position {
+                    connection,
+                    data_version,
+                    seq,
+                })
             }
         };
         let data_version = data_version(&mut at.connection).await?;
@@ -96,9 +100,13 @@ impl SqliteStore {
 }
 
 async fn data_version(connection: &mut SqliteConnection) -> Result<i64, sqlx::Error> {
-    sqlx::query_scalar("PRAGMA data_version").fetch_one(connection).await
+    sqlx::query_scalar("PRAGMA data_version")
+        .fetch_one(connection)
+        .await
 }
 
 async fn last_seq(connection: &mut SqliteConnection) -> Result<i64, sqlx::Error> {
-    sqlx::query_scalar("SELECT COALESCE(MAX(seq), 0) FROM changes").fetch_one(connection).await
+    sqlx::query_scalar("SELECT COALESCE(MAX(seq), 0) FROM changes")
+        .fetch_one(connection)
+        .await
 }

@@ -1,0 +1,85 @@
+//! A backend that answers with what it received.
+
+use std::io::{self, BufReader, Write};
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::thread;
+
+use serde_json::json;
+
+use super::message::{self, Message};
+
+/// Ends with its value; its connections end with Envoy's.
+pub(crate) struct Backend {
+    pub(crate) address: SocketAddr,
+    requests: Arc<AtomicUsize>,
+    stop: Arc<AtomicBool>,
+}
+
+impl Backend {
+    pub(crate) fn start() -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
+        let address = listener.local_addr().expect("a bound address");
+        let (requests, stop) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicBool::new(false)));
+        let (counter, stopped) = (Arc::clone(&requests), Arc::clone(&stop));
+        thread::spawn(move || {
+            for connection in listener.incoming().map_while(Result::ok) {
+                if stopped.load(Ordering::Relaxed) {
+                    return;
+                }
+                let counter = Arc::clone(&counter);
+                thread::spawn(move || {
+                    // A connection that breaks is seen by the client behind Envoy.
+                    let _ = serve(&connection, &counter);
+                });
+            }
+        });
+        Self {
+            address,
+            requests,
+            stop,
+        }
+    }
+
+    /// Requests that came so far.
+    pub(crate) fn requests(&self) -> usize {
+        self.requests.load(Ordering::Relaxed)
+    }
+}
+
+impl Drop for Backend {
+    fn drop(&mut self) {
+        self.stop.store(true, Ordering::Relaxed);
+        // Wakes `accept`.
+        let _ = TcpStream::connect(self.address);
+    }
+}
+
+fn serve(connection: &TcpStream, requests: &AtomicUsize) -> io::Result<()> {
+    connection.set_nodelay(true)?;
+    let mut reader = BufReader::new(connection);
+    let mut writer = connection;
+    while let Some(request) = message::read(&mut reader, |_| false)? {
+        requests.fetch_add(1, Ordering::Relaxed);
+        writer.write_all(&echo(&request))?;
+    }
+    Ok(())
+}
+
+fn echo(request: &Message) -> Vec<u8> {
+    let mut words = request.start_line.split(' ');
+    let (method, path) = (words.next(), words.next());
+    let seen = json!({
+        "method": method,
+        "path": path,
+        "headers": request.headers,
+        "body": String::from_utf8_lossy(&request.body),
+    })
+    .to_string();
+    let length = seen.len();
+    let head =
+        format!("HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: {length}\r\n\r\n");
+    let body = if method == Some("HEAD") { "" } else { &seen };
+    [head.as_bytes(), body.as_bytes()].concat()
+}

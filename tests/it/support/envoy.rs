@@ -1,0 +1,226 @@
+//! The real Envoy, with the configuration that `deploy/` ships: only ports are changed, and what a test asks for.
+
+use std::fs::{self, File};
+use std::net::SocketAddr;
+use std::process::Command;
+
+use serde_json::Value;
+use tempfile::TempDir;
+
+use super::client::Client;
+use super::process::Process;
+use super::{START, in_repository, wait_for};
+
+const BINARY: &str = ".tools/envoy/bin/envoy";
+const CONFIG: &str = "deploy/envoy/envoy.yaml";
+const LATCHKEY: &str = "port_value: 9191";
+
+/// A running Envoy.
+pub(crate) struct Envoy {
+    pub(crate) listener: SocketAddr,
+    pub(crate) admin: SocketAddr,
+    _process: Process,
+    _folder: TempDir,
+}
+
+impl Envoy {
+    /// Starts it before one or more Latchkeys, with texts of the configuration replaced.
+    pub(crate) fn start(latchkeys: &[SocketAddr], backend: SocketAddr, replaced: &[(&str, &str)]) -> Self {
+        let binary = in_repository(BINARY);
+        assert!(binary.exists(), "{BINARY} is not there: run scripts/install.sh");
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let in_folder = |name: &str| folder.path().join(name);
+        let (config, admin, log) = (
+            in_folder("envoy.yaml"),
+            in_folder("admin"),
+            in_folder("envoy.log"),
+        );
+        let shipped = fs::read_to_string(in_repository(CONFIG)).expect(CONFIG);
+        fs::write(&config, configure(shipped, latchkeys, backend, replaced))
+            .expect("the configuration can be written");
+        let stdio = |name: &str| File::create(in_folder(name)).expect("a log can be created");
+
+        let mut command = Command::new(binary);
+        command.arg("-c").arg(&config);
+        command.arg("--admin-address-path").arg(&admin);
+        command.arg("--log-path").arg(&log);
+        command.args(["--use-dynamic-base-id", "--concurrency", "1"]);
+        let mut process = Process::spawn(command.stdout(stdio("stdout")).stderr(stdio("stderr")));
+
+        let mut started = |what: &str, probe: &dyn Fn() -> Option<SocketAddr>| {
+            wait_for(what, START, || {
+                if let Some(status) = process.ended() {
+                    let text = |name: &str| fs::read_to_string(in_folder(name)).unwrap_or_default();
+                    panic!(
+                        "Envoy ended with {status}:\n{}{}",
+                        text("stderr"),
+                        text("envoy.log")
+                    );
+                }
+                probe()
+            })
+        };
+        let admin = started("Envoy's admin address", &|| {
+            fs::read_to_string(&admin).ok()?.trim().parse().ok()
+        });
+        let listener = started("Envoy's listener", &|| listener(admin));
+        Self {
+            listener,
+            admin,
+            _process: process,
+            _folder: folder,
+        }
+    }
+}
+
+/// The listener's address, once Envoy is live: its health checks have seen every Latchkey by then.
+fn listener(admin: SocketAddr) -> Option<SocketAddr> {
+    let mut client = Client::new(admin);
+    let ready = client.try_request("GET", "/ready", &[]).ok()?;
+    if ready.status != 200 {
+        return None;
+    }
+    let listeners = client.try_request("GET", "/listeners?format=json", &[]).ok()?;
+    let listeners: Value = serde_json::from_str(&listeners.body).ok()?;
+    let address = &listeners["listener_statuses"][0]["local_address"]["socket_address"];
+    let port = u16::try_from(address["port_value"].as_u64()?).ok()?;
+    Some(SocketAddr::from(([127, 0, 0, 1], port)))
+}
+
+fn configure(
+    mut config: String,
+    latchkeys: &[SocketAddr],
+    backend: SocketAddr,
+    replaced: &[(&str, &str)],
+) -> String {
+    for port in ["10000", "9901"] {
+        config = replace_once(&config, &port_value(port), "port_value: 0");
+    }
+    let backend = port_value(&backend.port().to_string());
+    config = replace_once(&config, &port_value("8080"), &backend);
+    assert_eq!(config.matches(LATCHKEY).count(), 1, "{LATCHKEY} in {CONFIG}");
+    let endpoint = endpoint(&config).to_owned();
+    let (separator, indent) = separator(&config, &endpoint);
+    let endpoints: Vec<String> = latchkeys
+        .iter()
+        .map(|address| endpoint.replace(LATCHKEY, &port_value(&address.port().to_string())))
+        .collect();
+    config = config.replace(&endpoint, &endpoints.join(&format!("{separator}{indent}")));
+    for (from, to) in replaced {
+        config = replace_once(&config, from, to);
+    }
+    config
+}
+
+fn port_value(port: &str) -> String {
+    format!("port_value: {port}")
+}
+
+/// `from` must be there once; a longer number that begins like it does not count.
+fn replace_once(config: &str, from: &str, to: &str) -> String {
+    let continues = |end: usize| config[end..].starts_with(|next: char| next.is_ascii_digit());
+    let found: Vec<usize> = config.match_indices(from).map(|(at, _)| at).collect();
+    let whole: Vec<usize> = found
+        .into_iter()
+        .filter(|at| !continues(at + from.len()))
+        .collect();
+    let [at] = whole[..] else {
+        panic!("{from} is {} times in {CONFIG}", whole.len());
+    };
+    format!("{}{to}{}", &config[..at], &config[at + from.len()..])
+}
+
+/// The text of Latchkey's endpoint: `{endpoint: …}` in flow style, or the list entry in block style.
+fn endpoint(config: &str) -> &str {
+    let port = config.find(LATCHKEY).expect("checked before");
+    let start = config[..port].rfind("endpoint:").expect("an endpoint");
+    if config[..start].ends_with('{') {
+        let start = start - 1;
+        let mut depth = 0;
+        for (at, character) in config[start..].char_indices() {
+            match character {
+                '{' => depth += 1,
+                '}' => depth -= 1,
+                _ => {}
+            }
+            if depth == 0 {
+                return &config[start..=start + at];
+            }
+        }
+        panic!("{CONFIG}: unbalanced braces");
+    }
+    let line = config[..start].rfind('\n').map_or(0, |at| at + 1);
+    let indent = indent(&config[line..]);
+    let dash = line + indent;
+    assert!(config[dash..].starts_with('-'), "{CONFIG}: an endpoint in a list");
+    let mut end = dash;
+    for text in config[dash..].split_inclusive('\n') {
+        let is_first = end == dash;
+        if !is_first && self::indent(text) <= indent {
+            break;
+        }
+        end += text.len();
+    }
+    config[dash..end].trim_end()
+}
+
+/// What stands between two endpoints, and the indent of the second.
+fn separator<'c>(config: &'c str, endpoint: &str) -> (&'static str, &'c str) {
+    if endpoint.starts_with('{') {
+        let start = config.find(endpoint).expect("it was cut out of there");
+        let before = &config[..start];
+        let line = before.rfind('\n').map_or(0, |at| at + 1);
+        // `- {endpoint: …}` is an entry of a list in block style.
+        return match before[line..].trim() {
+            "-" => ("\n", &before[line..]),
+            _ => (", ", ""),
+        };
+    }
+    let start = config.find(endpoint).expect("it was cut out of there");
+    let line = config[..start].rfind('\n').map_or(0, |at| at + 1);
+    ("\n", &config[line..start])
+}
+
+fn indent(line: &str) -> usize {
+    line.len() - line.trim_start_matches(' ').len()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_second_endpoint_is_put_beside_the_first() {
+        let flow = "lb_endpoints: [{endpoint: {address: {socket_address: {address: 127.0.0.1, port_value: 9191}}}}]\n";
+        let listed = "x:\n- lb_endpoints:\n  - {endpoint: {address: {port_value: 9191}}}\ny: 1\n";
+        let block = "x:\n  - endpoint:\n      address:\n        port_value: 9191\ny: 1\n";
+        let ports = "port_value: 10000\nport_value: 9901\nport_value: 8080\n";
+        let address = |port: u16| SocketAddr::from(([127, 0, 0, 1], port));
+        for (shipped, expected) in [
+            (
+                flow,
+                "lb_endpoints: [{endpoint: {address: {socket_address: {address: 127.0.0.1, port_value: 1}}}}, \
+                 {endpoint: {address: {socket_address: {address: 127.0.0.1, port_value: 2}}}}]\n",
+            ),
+            (
+                listed,
+                "x:\n- lb_endpoints:\n  - {endpoint: {address: {port_value: 1}}}\n  \
+                 - {endpoint: {address: {port_value: 2}}}\ny: 1\n",
+            ),
+            (
+                block,
+                "x:\n  - endpoint:\n      address:\n        port_value: 1\n  - endpoint:\n      address:\n        \
+                 port_value: 2\ny: 1\n",
+            ),
+        ] {
+            let made = configure(
+                format!("{shipped}{ports}"),
+                &[address(1), address(2)],
+                address(3),
+                &[],
+            );
+            let ports = "port_value: 0\nport_value: 0\nport_value: 3\n";
+            assert_eq!(made, format!("{expected}{ports}"));
+        }
+    }
+}

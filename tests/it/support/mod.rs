@@ -1,0 +1,76 @@
+//! What the end-to-end tests stand on: real processes, each owned by one test, and raw HTTP/1.1, so that a test says exactly which
+//! bytes it sends.
+
+mod backend;
+mod client;
+mod envoy;
+mod latchkey;
+mod message;
+mod process;
+
+use std::path::PathBuf;
+use std::thread;
+use std::time::{Duration, Instant};
+
+pub(crate) use backend::Backend;
+pub(crate) use client::{Client, Response};
+pub(crate) use envoy::Envoy;
+pub(crate) use latchkey::{CHATS, Home, Key, Latchkey, UNAUTHENTICATED};
+pub(crate) use process::{Finished, Process, buf, run};
+
+/// How long anything may take to start.
+pub(crate) const START: Duration = Duration::from_secs(20);
+const POLL: Duration = Duration::from_millis(10);
+
+/// One Latchkey, one Envoy, one backend.
+pub(crate) struct Stack {
+    // Envoy goes first, so that it never sees the others gone.
+    pub(crate) envoy: Envoy,
+    pub(crate) latchkey: Latchkey,
+    pub(crate) backend: Backend,
+    pub(crate) home: Home,
+}
+
+impl Stack {
+    pub(crate) fn start() -> Self {
+        Self::with_envoy(&[])
+    }
+
+    /// With texts of Envoy's configuration replaced; each must be there.
+    pub(crate) fn with_envoy(replaced: &[(&str, &str)]) -> Self {
+        Self::over(Home::new(), replaced)
+    }
+
+    pub(crate) fn over(home: Home, replaced: &[(&str, &str)]) -> Self {
+        let backend = Backend::start();
+        let latchkey = home.start("latchkey");
+        let envoy = Envoy::start(&[latchkey.grpc], backend.address, replaced);
+        Self {
+            envoy,
+            latchkey,
+            backend,
+            home,
+        }
+    }
+
+    pub(crate) fn client(&self) -> Client {
+        Client::new(self.envoy.listener)
+    }
+}
+
+/// Polls until `probe` has something; panics after `limit`, with what was waited for.
+pub(crate) fn wait_for<T>(what: &str, limit: Duration, mut probe: impl FnMut() -> Option<T>) -> T {
+    let deadline = Instant::now() + limit;
+    loop {
+        if let Some(found) = probe() {
+            return found;
+        }
+        assert!(Instant::now() < deadline, "{what}: not within {limit:?}");
+        thread::sleep(POLL);
+    }
+}
+
+/// A path inside the repository.
+fn in_repository(path: &str) -> PathBuf {
+    PathBuf::from(env!("CARGO_MANIFEST_DIR")).join(path)
+}
