@@ -270,7 +270,8 @@ fn any_route() -> impl Strategy<Value = Route> {
     (proptest::collection::vec(segment, 0..4), end, method, host).prop_map(|(segments, end, method, host)| {
         let path = segments
             .iter()
-            .map(|segment| format!("/{segment}"))
+            .enumerate()
+            .map(|(at, segment)| format!("/{}", segment.replace('x', &format!("x{at}"))))
             .collect::<String>()
             + end;
         let path = if path.is_empty() { "/".to_owned() } else { path };
