@@ -332,7 +332,7 @@ def story(client, org_key_id, user_key_id):
     show(answer, "www-authenticate")
     expect_denial(answer, 403, "INSUFFICIENT_SCOPE", "Insufficient scope: read:ai_analytics")
 
-    chapter("A forged tenant header does not get through, in no spelling")
+    chapter("A forged tenant header does not get through, nor does another spelling of it")
     forged = ["x-auth-org-code: org_evil", "x.auth.org.code: org_evil"]
     _, seen = reached_backend(client, client.post("/ai/support", org, *forged))
     expect_tenant(seen, org_key_id, {"x-auth-org-code": "org_acme", "x-auth-context-owner": "org:org_acme"})
@@ -340,6 +340,11 @@ def story(client, org_key_id, user_key_id):
     chapter("Nor does it make a user's key one of an organization")
     _, seen = reached_backend(client, client.post("/ai/support", user, *forged))
     expect_tenant(seen, user_key_id, {"x-auth-user-id": "user_ada", "x-auth-context-owner": "user:user_ada"})
+
+    chapter("Written with underscores, as some servers read it too, Envoy itself refuses it: 400")
+    answer = client.post("/ai/support", org, "x_auth_org_code: org_evil")
+    show(answer)
+    expect("status", 400, answer.status)
 
     chapter("A key may make 50 requests in 15 minutes; then: 429")
     answer, passed = until_limited(client, org)
@@ -435,25 +440,32 @@ def leave_running(processes, client, admin):
     print("   " + client.as_curl("/ai/chat", ["x-api-key: $USER_KEY"], '{"message": "Hello", "stream": true}'))
     print(f"   {BUILT / 'latchkey'} keys list -c {folder / 'demo.yaml'}")
     print(f"   Envoy's admin interface: http://{admin}/   logs and files: {folder}")
+    say_how_to_stop(processes)
+
+
+def say_how_to_stop(processes):
+    # Of one that has ended the number may be another's by now.
+    pids = " ".join(str(process.pid) for _, process in reversed(processes.running) if process.poll() is None)
     print("Stop it:")
-    pids = " ".join(str(process.pid) for _, process in reversed(processes.running))
-    print(f"   kill {pids}; rm -r {folder}")
+    print(f"   kill {pids}; rm -r {processes.folder}")
 
 
 def main():
     # A kill of this script stops what it started, as Ctrl-C does.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     processes = Processes(Path(tempfile.mkdtemp(prefix="latchkey-demo-")))
-    keep = False
+    keep = os.environ.get("KEEP", "") not in ("", "0")
     try:
         client, admin = tell(processes)
-        keep = os.environ.get("KEEP", "") not in ("", "0")
         if keep:
             leave_running(processes, client, admin)
         print("\n" + paint("32;1", "Every answer was as it has to be."))
         return 0
     except Wrong as wrong:
         print("\n" + paint("31;1", "The demo failed: ") + str(wrong), file=sys.stderr)
+        if keep:
+            print(f"\nWhat is left of it, for a look at the logs: {processes.folder}")
+            say_how_to_stop(processes)
         return 1
     except KeyboardInterrupt:
         keep = False
