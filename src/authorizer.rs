@@ -291,3 +291,6 @@ fn subject<'a>(
         Per::Route => Subject::Route(&route.settings.name),
     }
 }
+
+#[cfg(test)]
+mod tests;
