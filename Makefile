@@ -4,7 +4,7 @@ SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help demo check test clean
+.PHONY: help demo check test bench clean
 
 # $(call stage,NAME,COMMAND): runs the command, and says how long it took.
 define stage
@@ -34,6 +34,11 @@ test: ## The whole test suite, the end-to-end tests with a real Envoy among it
 	$(call stage,fetch,cargo fetch --locked)
 	$(call stage,build,cargo build --locked --bins --examples)
 	$(call stage,test,cargo test --locked)
+
+bench: ## CPU of one Check beside a stock tonic service (release build)
+	$(call stage,install,scripts/install.sh bench)
+	$(call stage,build,cargo build --release --locked --bin latchkey --example stock)
+	@python3 scripts/bench.py
 
 clean: ## Remove what was built and installed
 	rm -rf target .tools

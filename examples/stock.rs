@@ -53,6 +53,9 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     let listener = tokio::net::TcpListener::bind(SocketAddr::from(([127, 0, 0, 1], 0))).await?;
     println!("{}", listener.local_addr()?);
     let incoming = TcpListenerStream::new(listener);
-    tonic::transport::Server::builder().add_service(Stock).serve_with_incoming(incoming).await?;
+    tonic::transport::Server::builder()
+        .add_service(Stock)
+        .serve_with_incoming(incoming)
+        .await?;
     Ok(())
 }

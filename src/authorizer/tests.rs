@@ -34,8 +34,15 @@ impl KeySource for Source {
             let record = key_record();
             Ok(match key.expose() {
                 GOOD => Some(Arc::new(record)),
-                NO_SCOPE => Some(Arc::new(KeyRecord { id: "api_key_2".into(), scopes: Vec::new(), ..record })),
-                REVOKED => Some(Arc::new(KeyRecord { status: KeyStatus::Revoked, ..record })),
+                NO_SCOPE => Some(Arc::new(KeyRecord {
+                    id: "api_key_2".into(),
+                    scopes: Vec::new(),
+                    ..record
+                })),
+                REVOKED => Some(Arc::new(KeyRecord {
+                    status: KeyStatus::Revoked,
+                    ..record
+                })),
                 _ => None,
             })
         })
@@ -75,7 +82,9 @@ impl World {
             Ok(outcome) => outcome,
             Err(NeedsLookUp) => {
                 let deadline = Instant::now() + Duration::from_millis(200);
-                self.authorizer.authorize(&policy, request, Arrival::now(), deadline).await
+                self.authorizer
+                    .authorize(&policy, request, Arrival::now(), deadline)
+                    .await
             }
         };
         self.authorizer.record(&policy, &outcome, Duration::ZERO);
@@ -97,7 +106,10 @@ async fn a_good_key_is_allowed_and_asked_for_once() {
     let world = World::new();
     for _ in 0..3 {
         let (decision, id) = world.ask(&chat(GOOD)).await;
-        assert!(matches!(&decision, Decision::Allow(grant) if grant.identity().is_some()), "{decision:?}");
+        assert!(
+            matches!(&decision, Decision::Allow(grant) if grant.identity().is_some()),
+            "{decision:?}"
+        );
         assert_eq!(id.as_deref(), Some("api_key_1"));
     }
     assert_eq!(world.source.asked.load(Ordering::SeqCst), 1);
@@ -166,11 +178,20 @@ async fn a_source_that_hangs_is_unavailable_at_the_deadline() {
 async fn what_needs_no_key_is_decided_without_one() {
     let world = World::new();
     let (decision, id) = world.ask(&FakeRequest::new("GET", "/healthz")).await;
-    assert!(matches!(&decision, Decision::Allow(grant) if grant.identity().is_none()), "{decision:?}");
+    assert!(
+        matches!(&decision, Decision::Allow(grant) if grant.identity().is_none()),
+        "{decision:?}"
+    );
     assert_eq!(id, None);
-    let twice = world.ask(&FakeRequest::new("GET", "/ai//chat").bearer(GOOD)).await.0;
+    let twice = world
+        .ask(&FakeRequest::new("GET", "/ai//chat").bearer(GOOD))
+        .await
+        .0;
     assert_eq!(twice, Decision::Deny(Denial::InvalidPath));
-    let nowhere = world.ask(&FakeRequest::new("GET", "/nowhere").bearer(GOOD)).await.0;
+    let nowhere = world
+        .ask(&FakeRequest::new("GET", "/nowhere").bearer(GOOD))
+        .await
+        .0;
     assert_eq!(nowhere, Decision::Deny(Denial::NotAllowed(NotAllowed::NoRoute)));
 }
 
@@ -178,6 +199,8 @@ async fn what_needs_no_key_is_decided_without_one() {
 async fn another_policy_is_in_force_at_once() {
     let world = World::new();
     assert_eq!(world.reason(GOOD).await, "key");
-    world.authorizer.replace_policy(policy_with(|settings| settings.routes.truncate(1)));
+    world
+        .authorizer
+        .replace_policy(policy_with(|settings| settings.routes.truncate(1)));
     assert_eq!(world.reason(GOOD).await, "no_route");
 }

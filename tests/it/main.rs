@@ -4,4 +4,5 @@ mod conformance;
 mod e2e_abuse;
 mod e2e_check;
 mod e2e_serve;
+mod e2e_store;
 mod support;

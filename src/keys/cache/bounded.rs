@@ -3,8 +3,8 @@
 //! Who goes when it is full is decided by a clock over the order of insertion: an entry that was used since the hand last
 //! passed gets a second chance. The queue is touched by inserts only, so reads share nothing but their shard.
 
-use std::collections::VecDeque;
 use std::collections::hash_map::RandomState;
+use std::collections::{HashSet, VecDeque};
 use std::num::NonZeroUsize;
 use std::sync::{Mutex, PoisonError};
 
@@ -56,9 +56,11 @@ impl<V: Recency> Bounded<V> {
             return;
         }
         order.push_back(digest);
-        // Entries that were removed leave their place in the queue behind; it must not outgrow the map by much.
+        // Entries that were removed leave their place in the queue behind, and may come back with another one: it must not
+        // outgrow the map by much.
         if order.len() > self.max.saturating_mul(2).max(1024) {
-            order.retain(|digest| self.map.contains_key(digest));
+            let mut seen = HashSet::new();
+            order.retain(|digest| self.map.contains_key(digest) && seen.insert(*digest));
         }
         let mut chances = CHANCES;
         while self.map.len() > self.max {
@@ -83,6 +85,11 @@ impl<V: Recency> Bounded<V> {
         if self.map.remove(digest).is_some() {
             self.size.set(self.map.len());
         }
+    }
+
+    #[cfg(test)]
+    pub(super) fn queued(&self) -> usize {
+        self.order.lock().unwrap().len()
     }
 
     #[cfg(test)]

@@ -102,7 +102,7 @@ impl Flights {
         forget();
     }
 
-    /// Ends a look-up with an answer that is `kept` under the lock; `None` when it is outdated and has to ask again.
+    /// Ends a look-up with an answer that is `kept` under the lock; `false` when it is outdated and has to be asked again.
     fn land(
         &self,
         digest: KeyDigest,
@@ -136,34 +136,49 @@ impl Flights {
 }
 
 /// Ends the look-up also when its task is dropped or panics; those who wait then hear that it ended early.
-struct Landing<'a> {
-    flights: &'a Flights,
+///
+/// To be made where the look-up begins, not in its task: one that never runs has to end as well.
+pub(super) struct Landing {
+    flights: Arc<Flights>,
     digest: KeyDigest,
+    landed: bool,
 }
 
-impl Drop for Landing<'_> {
+impl Landing {
+    pub(super) fn of(flights: &Arc<Flights>, digest: KeyDigest) -> Self {
+        Self {
+            flights: Arc::clone(flights),
+            digest,
+            landed: false,
+        }
+    }
+}
+
+impl Drop for Landing {
     fn drop(&mut self) {
-        self.flights.lock().remove(&self.digest);
+        // Once landed it is taken out already, and somebody may have begun the next one since.
+        if !self.landed {
+            self.flights.lock().remove(&self.digest);
+        }
     }
 }
 
 /// Asks the source until an answer is not outdated, and ends the look-up with it.
 pub(super) async fn fly(
-    flights: &Flights,
-    digest: KeyDigest,
+    mut landing: Landing,
     source: &dyn KeySource,
     key: &ApiKey,
     keep: impl Fn(&Option<Arc<KeyRecord>>),
 ) {
-    let landing = Landing { flights, digest };
     for question in 1..=QUESTIONS {
         let answer = match timeout(QUESTION_LIMIT, source.verify(key)).await {
             Ok(answer) => answer,
             Err(_) => Err(KeySourceError::Deadline(QUESTION_LIMIT)),
         };
-        if flights.land(digest, &answer, question == QUESTIONS, &keep) {
-            // Already taken out, and somebody may have begun the next one since.
-            std::mem::forget(landing);
+        landing.landed = landing
+            .flights
+            .land(landing.digest, &answer, question == QUESTIONS, &keep);
+        if landing.landed {
             return;
         }
     }

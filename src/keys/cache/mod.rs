@@ -17,10 +17,11 @@ use std::sync::{Arc, PoisonError, RwLock};
 use std::time::{Duration, Instant};
 
 use tokio::runtime::Handle;
+use tokio::sync::Semaphore;
 use tokio::time::timeout_at;
 
 use self::bounded::{Bounded, Recency};
-use self::flight::{Answer, Flights};
+use self::flight::{Answer, Flights, Landing};
 pub use self::metrics::CacheMetrics;
 use self::slots::Slots;
 use super::record::{KeyRecord, KeyStatus};
@@ -33,6 +34,21 @@ const PATIENCE: Duration = Duration::from_millis(50);
 
 /// How long a stale answer is given without asking again, after the source gave none.
 const RETRY_AFTER: Duration = Duration::from_secs(1);
+
+/// How long before the deadline of a request a stale answer is there, so that it is still in time.
+const MARGIN: Duration = Duration::from_millis(10);
+
+/// How long a refresh in the background waits for its answer.
+const REFRESH_LIMIT: Duration = Duration::from_secs(5);
+
+/// Why the source is asked.
+#[derive(Clone, Copy)]
+enum Asked {
+    /// For a key that is not known; takes a slot of its caller's address.
+    Anew { caller: Option<IpAddr> },
+    /// For a key that was verified before; needs no slot, so that a flood of unknown ones cannot keep it out.
+    Again,
+}
 
 /// What the cache can say at once.
 #[derive(Clone, Debug)]
@@ -52,8 +68,12 @@ pub struct KeyCache {
     waiting: Handle,
     known: Bounded<Known>,
     unknown: Bounded<Unknown>,
-    flights: Flights,
+    flights: Arc<Flights>,
     slots: Slots,
+    /// Held by the one known key that is asked for while the source is silent.
+    probe: Semaphore,
+    /// The source gave no answer when it was last asked for a known key.
+    silent: AtomicBool,
     /// Since when changes may have been missed; see [`KeyCache::suspect`].
     suspect_since: RwLock<Option<Instant>>,
     /// The same as a flag, so that the hot path reads no lock.
@@ -101,8 +121,10 @@ impl KeyCache {
             waiting,
             known: Bounded::new(cache.max_keys, metrics.known()),
             unknown: Bounded::new(cache.max_unknown_keys, metrics.unknown()),
-            flights: Flights::default(),
+            flights: Arc::default(),
             slots: Slots::new(settings.max_in_flight),
+            probe: Semaphore::new(1),
+            silent: AtomicBool::new(false),
             suspect_since: RwLock::new(None),
             suspected: AtomicBool::new(false),
             metrics,
@@ -166,26 +188,25 @@ impl KeyCache {
     ) -> Result<Option<Arc<KeyRecord>>, KeySourceError> {
         let digest = KeyDigest::of(key.expose());
         let began = Instant::now();
-        let stale = self.stale(&digest, began);
-        let wait_until = if stale.is_some() {
-            deadline.min(began + PATIENCE)
-        } else {
-            deadline
-        };
-        let waited = wait_until.saturating_duration_since(began);
-        let answer = match timeout_at(wait_until.into(), self.ask(key, digest, caller, stale.is_some())).await
-        {
-            Ok(answer) => answer,
-            Err(_) => Err(KeySourceError::Deadline(waited)),
+        let answer = match self.stale(&digest, began) {
+            None => self.ask(key, digest, Asked::Anew { caller }, deadline).await,
+            Some(_) => {
+                let patience = deadline
+                    .checked_sub(MARGIN)
+                    .unwrap_or(began)
+                    .min(began + PATIENCE);
+                self.ask_again(key, digest, patience).await
+            }
         };
         match answer {
             Ok(record) => Ok(record),
             Err(error) => {
                 self.metrics.no_answer(&error);
                 // Looked at again: it may have been forgotten while we waited, and then it is not to be used.
-                match stale.and_then(|_| self.stale(&digest, Instant::now())) {
+                let now = Instant::now();
+                match self.stale(&digest, now) {
                     Some(record) => {
-                        self.postpone(&digest, Instant::now());
+                        self.postpone(&digest, now);
                         self.metrics.served_stale();
                         Ok(Some(record))
                     }
@@ -193,6 +214,19 @@ impl KeyCache {
                 }
             }
         }
+    }
+
+    /// Asks for a key that a stale answer would do for. While the source is silent only one such key at a time is asked
+    /// for, so that not every one of them waits for nothing, and the source is not met by all of them when it comes back.
+    async fn ask_again(self: &Arc<Self>, key: ApiKey, digest: KeyDigest, deadline: Instant) -> Answer {
+        let _probe = if self.silent.load(Ordering::Relaxed) {
+            Some(self.probe.try_acquire().map_err(|_| KeySourceError::Busy)?)
+        } else {
+            None
+        };
+        let answer = self.ask(key, digest, Asked::Again, deadline).await;
+        self.silent.store(answer.is_err(), Ordering::Relaxed);
+        answer
     }
 
     /// Forgets what is known of a key. A look-up under way asks again, so that what it read before cannot come back.
@@ -260,7 +294,11 @@ impl KeyCache {
         self.metrics.refreshed();
         let cache = Arc::clone(self);
         self.waiting.spawn(async move {
-            if cache.ask(key, digest, None, true).await.is_err() {
+            if cache
+                .ask(key, digest, Asked::Again, Instant::now() + REFRESH_LIMIT)
+                .await
+                .is_err()
+            {
                 // The next one who comes after this may try again; until then the record is still fresh.
                 let again = Instant::now() + RETRY_AFTER;
                 cache.known.update(&digest, |known| {
@@ -276,28 +314,35 @@ impl KeyCache {
         self: &Arc<Self>,
         key: ApiKey,
         digest: KeyDigest,
-        caller: Option<IpAddr>,
-        known: bool,
+        asked: Asked,
+        deadline: Instant,
     ) -> Answer {
-        let slot = if known || self.flights.is_under_way(&digest) {
-            None
-        } else {
-            Some(self.slots.take(caller).await?)
+        let began = Instant::now();
+        let slot = match asked {
+            Asked::Anew { caller } if !self.flights.is_under_way(&digest) => {
+                match timeout_at(deadline.into(), self.slots.take(caller)).await {
+                    Ok(slot) => Some(slot?),
+                    Err(_) => return Err(KeySourceError::Busy),
+                }
+            }
+            Asked::Anew { .. } | Asked::Again => None,
         };
         let (flight, begins) = self.flights.join(digest);
         if begins {
-            let cache = Arc::clone(self);
+            let (cache, landing) = (Arc::clone(self), Landing::of(&self.flights, digest));
             self.waiting.spawn(async move {
                 let _slot = slot;
-                flight::fly(&cache.flights, digest, &*cache.source, &key, |answer| {
-                    cache.keep(digest, answer)
-                })
-                .await;
+                flight::fly(landing, &*cache.source, &key, |answer| cache.keep(digest, answer)).await;
+                cache.metrics.in_flight(cache.flights.len());
             });
+            self.metrics.in_flight(self.flights.len());
         }
-        self.metrics.in_flight(self.flights.len());
-        let answer = flight.answer().await;
-        self.metrics.in_flight(self.flights.len());
+        let answer = match timeout_at(deadline.into(), flight.answer()).await {
+            Ok(answer) => answer,
+            Err(_) => Err(KeySourceError::Deadline(
+                deadline.saturating_duration_since(began),
+            )),
+        };
         if begins && let Ok(found) = &answer {
             self.metrics.looked_up(found.is_some());
         }

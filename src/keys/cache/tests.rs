@@ -324,7 +324,7 @@ async fn no_slot_before_the_deadline_is_said_so_and_a_known_key_needs_none() {
     until(|| source.asked() == 2).await;
     let soon = Instant::now() + Duration::from_millis(20);
     let refused = cache.look_up(key("another"), None, soon).await;
-    assert!(refused.is_err(), "{refused:?}");
+    assert!(matches!(refused, Err(KeySourceError::Busy)), "{refused:?}");
     assert_eq!(source.asked(), 2, "it was looked up without a slot");
     let known = tokio::spawn({
         let cache = Arc::clone(&cache);
@@ -395,4 +395,68 @@ async fn while_changes_are_not_seen_every_key_is_asked_for_again() {
         cache.get("good", Instant::now() + Duration::from_secs(2)),
         Remembered::Known(_)
     ));
+}
+
+#[tokio::test]
+async fn a_silent_source_is_asked_by_one_known_key_at_a_time() {
+    let source = Source::with(&[]);
+    let mut settings = settings();
+    settings.cache.ttl = Duration::ZERO;
+    let cache = cache_of(&source, &settings);
+    let keys: Vec<String> = (0..200).map(|number| format!("key-{number}")).collect();
+    for text in &keys {
+        source.set(text, KeyStatus::Active);
+        assert!(look_up(&cache, text).await.unwrap().is_some());
+    }
+    source.close();
+    assert!(
+        look_up(&cache, "key-0").await.unwrap().is_some(),
+        "the one that finds out"
+    );
+    let before = source.asked();
+    let waiting: Vec<_> = keys
+        .iter()
+        .map(|text| {
+            let (cache, text) = (Arc::clone(&cache), text.clone());
+            tokio::spawn(async move { look_up(&cache, &text).await })
+        })
+        .collect();
+    for one in waiting {
+        assert!(one.await.unwrap().unwrap().is_some());
+    }
+    assert!(
+        source.asked() - before <= 2,
+        "{} were asked for",
+        source.asked() - before
+    );
+    source.open();
+}
+
+#[tokio::test]
+async fn a_key_that_comes_and_goes_leaves_no_trace_behind() {
+    let source = Source::with(&["good"]);
+    let cache = cache_of(&source, &settings());
+    for _ in 0..10_000 {
+        cache.keep(
+            KeyDigest::of("good"),
+            &Some(Arc::new(record("good", KeyStatus::Active))),
+        );
+        cache.forget(&KeyDigest::of("good"));
+    }
+    assert!(cache.known.queued() <= 2001, "{}", cache.known.queued());
+}
+
+#[tokio::test]
+async fn a_look_up_that_cannot_run_ends_at_once() {
+    let source = Source::with(&["good"]);
+    let elsewhere = tokio::runtime::Builder::new_current_thread().build().unwrap();
+    let cache = KeyCache::new(
+        Arc::clone(&source) as Arc<dyn KeySource>,
+        &settings(),
+        elsewhere.handle().clone(),
+    );
+    elsewhere.shutdown_background();
+    let began = Instant::now();
+    assert!(look_up(&cache, "good").await.is_err());
+    assert!(began.elapsed() < LONG / 2);
 }

@@ -18,6 +18,7 @@ use sqlx::sqlite::{
     SqliteConnectOptions, SqliteJournalMode, SqlitePool, SqlitePoolOptions, SqliteSynchronous,
 };
 use sqlx::{Connection, Sqlite, Transaction};
+use tokio::time::sleep;
 
 use self::rows::{COLUMNS, stored};
 use super::record::{KeyRecord, KeyStatus};
@@ -28,6 +29,10 @@ static MIGRATIONS: Migrator = sqlx::migrate!("migrations/sqlite");
 
 /// Rows of the change table that are kept; a watcher that is further behind forgets everything.
 const CHANGES_KEPT: i64 = 10_000;
+
+/// Tries to bring the schema up to date, and the pause between two.
+const OPEN_TRIES: u32 = 5;
+const OPEN_PAUSE: Duration = Duration::from_millis(50);
 
 /// The longest name of a key, in characters.
 const MAX_NAME_CHARS: usize = 255;
@@ -110,18 +115,26 @@ impl SqliteStore {
             .connect_with(options(path))
             .await
             .map_err(|error| open_error(plainly(&error)))?;
-        match MIGRATIONS.run(&pool).await {
-            Ok(()) => Ok(Self {
-                pool,
-                path: path.into(),
-            }),
-            Err(MigrateError::VersionMissing(version)) => Err(StoreError::Newer {
-                path: path.into(),
-                version,
-            }),
-            Err(MigrateError::Execute(error)) => Err(open_error(plainly(&error))),
-            Err(error) => Err(open_error(error.to_string())),
+        // Two processes that make the file at the same moment both try to make its tables; the one that comes second finds
+        // them on its next try.
+        for tries_left in (0..OPEN_TRIES).rev() {
+            match MIGRATIONS.run(&pool).await {
+                Ok(()) => break,
+                Err(MigrateError::VersionMissing(version)) => {
+                    return Err(StoreError::Newer {
+                        path: path.into(),
+                        version,
+                    });
+                }
+                Err(_) if tries_left > 0 => sleep(OPEN_PAUSE).await,
+                Err(MigrateError::Execute(error)) => return Err(open_error(plainly(&error))),
+                Err(error) => return Err(open_error(error.to_string())),
+            }
         }
+        Ok(Self {
+            pool,
+            path: path.into(),
+        })
     }
 
     /// Asks for a sign of life.
@@ -287,7 +300,9 @@ fn check(record: &KeyRecord) -> Result<(), StoreError> {
     if record.owner.is_none() {
         return refused("a key needs an owner: an organization, a user, or both");
     }
-    if rows::joined(&record.scopes).len() > MAX_SCOPES_BYTES {
+    let scopes = rows::joined(&record.scopes);
+    // A percent sign is three bytes in the header.
+    if scopes.len() + 2 * scopes.matches('%').count() > MAX_SCOPES_BYTES {
         return refused("the scopes of a key are at most 4096 bytes together");
     }
     if record.status == KeyStatus::Active {

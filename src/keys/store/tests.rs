@@ -215,6 +215,22 @@ async fn a_newer_store_is_left_alone() {
     );
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn two_who_make_the_file_at_once_both_open_it() {
+    for _ in 0..10 {
+        let folder = TempDir::new().unwrap();
+        let opening: Vec<_> = (0..4)
+            .map(|_| {
+                let path = folder.path().join("keys.db");
+                tokio::spawn(async move { SqliteStore::open(&path).await })
+            })
+            .collect();
+        for one in opening {
+            one.await.unwrap().unwrap();
+        }
+    }
+}
+
 #[tokio::test]
 async fn lookups_and_pages_use_an_index() {
     let folder = TempDir::new().unwrap();

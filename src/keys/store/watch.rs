@@ -19,71 +19,86 @@ const POLL_EVERY: Duration = Duration::from_millis(50);
 /// The longest that one poll may take before changes count as unseen.
 const POLL_LIMIT: Duration = Duration::from_millis(500);
 
-/// How far a watcher has read.
+/// How far a watcher has read. The place in the change table outlives a connection that failed.
+#[derive(Default)]
 struct Position {
+    link: Option<Link>,
+    seq: Option<i64>,
+}
+
+struct Link {
     connection: SqliteConnection,
     data_version: i64,
-    seq: i64,
+}
+
+/// However a watch ends, what comes after it is not seen.
+struct Unwatched<'a>(&'a KeyCache);
+
+impl Drop for Unwatched<'_> {
+    fn drop(&mut self) {
+        self.0.suspect(Instant::now());
+    }
 }
 
 impl SqliteStore {
     /// Tells the cache what changes, until `stop`. While the store cannot be read, the cache does not trust what it knows.
     pub async fn watch(&self, cache: &KeyCache, stop: CancellationToken) {
-        let mut position: Option<Position> = None;
+        let _unwatched = Unwatched(cache);
+        let mut position = Position::default();
         let mut trouble = false;
         let mut ticks = interval(POLL_EVERY);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         while stop.run_until_cancelled(ticks.tick()).await.is_some() {
-            match timeout(POLL_LIMIT, self.poll(&mut position, cache)).await {
+            let error = match timeout(POLL_LIMIT, self.poll(&mut position, cache)).await {
                 Ok(Ok(())) => {
                     if trouble {
                         info!("changes of keys are seen again");
                         trouble = false;
                     }
                     cache.trust();
+                    continue;
                 }
-                failed => {
-                    // A connection that failed halfway is not asked again; the next one begins by forgetting everything.
-                    position = None;
-                    cache.suspect(Instant::now());
-                    if !trouble {
-                        let error = match failed {
-                            Ok(Err(error)) => error.to_string(),
-                            _ => format!("no answer within {POLL_LIMIT:?}"),
-                        };
-                        warn!(error, "changes of keys are not seen");
-                        trouble = true;
-                    }
-                }
+                Ok(Err(error)) => error.to_string(),
+                Err(_) => format!("no answer within {POLL_LIMIT:?}"),
+            };
+            // A connection that failed halfway is not asked again.
+            position.link = None;
+            cache.suspect(Instant::now());
+            if !trouble {
+                warn!(error, "changes of keys are not seen");
+                trouble = true;
             }
         }
     }
 
-    async fn poll(&self, position: &mut Option<Position>, cache: &KeyCache) -> Result<(), sqlx::Error> {
-        let at = match position {
-            Some(at) => at,
+    async fn poll(&self, position: &mut Position, cache: &KeyCache) -> Result<(), sqlx::Error> {
+        let new_link = position.link.is_none();
+        let link = match &mut position.link {
+            Some(link) => link,
             None => {
                 let mut connection = self.connect().await?;
                 let data_version = data_version(&mut connection).await?;
-                let seq = last_seq(&mut connection).await?;
-                // After the position was taken: what was changed until then is read anew, what comes later is seen.
-                cache.forget_all();
-                position.insert(Position {
+                position.link.insert(Link {
                     connection,
                     data_version,
-                    seq,
                 })
             }
         };
-        let data_version = data_version(&mut at.connection).await?;
-        if data_version == at.data_version {
+        let Some(from) = position.seq else {
+            position.seq = Some(last_seq(&mut link.connection).await?);
+            // After the place was taken: what was changed until then is read anew, what comes later is seen.
+            cache.forget_all();
+            return Ok(());
+        };
+        let data_version = data_version(&mut link.connection).await?;
+        if data_version == link.data_version && !new_link {
             return Ok(());
         }
         let rows = sqlx::query("SELECT seq, digest FROM changes WHERE seq > ? ORDER BY seq")
-            .bind(at.seq)
-            .fetch_all(&mut at.connection)
+            .bind(from)
+            .fetch_all(&mut link.connection)
             .await?;
-        let mut seq = at.seq;
+        let mut seq = from;
         for row in &rows {
             let (next, digest): (i64, Vec<u8>) = (row.try_get("seq")?, row.try_get("digest")?);
             match <[u8; 32]>::try_from(digest) {
@@ -93,8 +108,8 @@ impl SqliteStore {
             }
             seq = next;
         }
-        at.seq = seq;
-        at.data_version = data_version;
+        position.seq = Some(seq);
+        link.data_version = data_version;
         Ok(())
     }
 }

@@ -1,0 +1,101 @@
+//! What happens to callers when something is wrong in the store, through the real Envoy.
+
+use std::time::Duration;
+
+use sqlx::{Connection, SqliteConnection};
+
+use crate::support::{Key, Stack, wait_for};
+
+const OWNERS: [[&str; 2]; 2] = [["--org", "org_acme"], ["--user", "user_42"]];
+
+const SOON: Duration = Duration::from_secs(1);
+
+/// Does something to the store that no command does, and tells the server as every change does.
+fn change(stack: &Stack, sql: &'static str) {
+    let url = format!("sqlite://{}", stack.home.path().join("latchkey.db").display());
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .expect("a runtime");
+    runtime.block_on(async {
+        let mut connection = SqliteConnection::connect(&url).await.expect("the store");
+        sqlx::raw_sql(sql)
+            .execute(&mut connection)
+            .await
+            .expect("the change");
+    });
+}
+
+fn organization_and_user(stack: &Stack) -> [Key; 2] {
+    OWNERS.map(|owner| stack.home.ai_key(&["read:ai_chats"], &owner))
+}
+
+#[test]
+fn a_valid_key_that_nobody_owns_gets_nowhere() {
+    let stack = Stack::start();
+    let mut client = stack.client();
+    for owner in OWNERS {
+        let bearer = stack.home.ai_key(&["read:ai_chats"], &owner).bearer();
+        assert_eq!(
+            client.post("/ai/support", &[("authorization", &bearer)]).status,
+            200
+        );
+        change(
+            &stack,
+            "UPDATE keys SET org_code = NULL, user_id = NULL; INSERT INTO changes (digest) SELECT digest FROM keys",
+        );
+        let answer = wait_for("the change to be seen", SOON, || {
+            let answer = client.post("/ai/support", &[("authorization", &bearer)]);
+            (answer.status != 200).then_some(answer)
+        });
+        assert_eq!(
+            (answer.status, answer.code().as_str()),
+            (403, "TRUSTED_CONTEXT_REQUIRED")
+        );
+        assert_eq!(
+            answer.json()["error"],
+            "Trusted context required (user-level or org-level API key)"
+        );
+    }
+}
+
+#[test]
+fn a_store_that_fails_lets_known_keys_go_on_and_nobody_new_in() {
+    let stack = Stack::start();
+    let mut client = stack.client();
+    let known = organization_and_user(&stack);
+    let unknown = organization_and_user(&stack);
+    for key in &known {
+        assert_eq!(
+            client
+                .post("/ai/support", &[("authorization", &key.bearer())])
+                .status,
+            200
+        );
+    }
+    change(&stack, "ALTER TABLE keys RENAME TO away");
+    for key in &unknown {
+        let answer = client.post("/ai/support", &[("authorization", &key.bearer())]);
+        assert_eq!(
+            (answer.status, answer.code().as_str()),
+            (503, "KEY_SOURCE_UNAVAILABLE")
+        );
+        assert_eq!(answer.json()["error"], "Authorization temporarily unavailable");
+        assert!(!answer.header("retry-after").is_empty(), "{answer:?}");
+    }
+    for key in &known {
+        assert_eq!(
+            client
+                .post("/ai/support", &[("authorization", &key.bearer())])
+                .status,
+            200
+        );
+    }
+    change(&stack, "ALTER TABLE away RENAME TO keys");
+    for key in &unknown {
+        wait_for("the store to be used again", SOON, || {
+            let answer = client.post("/ai/support", &[("authorization", &key.bearer())]);
+            (answer.status == 200).then_some(())
+        });
+    }
+}
