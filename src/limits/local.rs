@@ -60,7 +60,7 @@ impl LocalLimits {
     pub fn peek(&self, limit: &NamedLimit, subject: Subject<'_>, now_ms: u64) -> Verdict {
         let rule = rule(&limit.rule);
         with_name(limit, subject, |name| {
-            self.counters(subject).look(name).peek(rule, now_ms)
+            self.counters(subject).look(name, rule).peek(rule, now_ms)
         })
     }
 
@@ -177,12 +177,14 @@ impl Counters {
         &self.shards[hash]
     }
 
-    fn look(&self, name: &[u8]) -> Window {
+    fn look(&self, name: &[u8], rule: Rule) -> Window {
         let shard = self.shard(name).lock().unwrap_or_else(PoisonError::into_inner);
         shard
             .young
             .get(name)
             .or_else(|| shard.old.get(name))
+            // As in `with`: buckets of another window would mean something else.
+            .filter(|kept| kept.window_ms == rule.window_ms)
             .map(|kept| kept.window)
             .unwrap_or_default()
     }
@@ -341,5 +343,9 @@ mod tests {
         assert!(limits.count(&long, Subject::Key("x"), 1_000_000).allowed);
         assert!(limits.count(&short, Subject::Key("x"), 1_000_000).allowed);
         assert!(!limits.count(&short, Subject::Key("x"), 1_000_000).allowed);
+        assert!(
+            limits.peek(&long, Subject::Key("x"), 1_000_000).allowed,
+            "looking says what counting would"
+        );
     }
 }

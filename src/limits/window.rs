@@ -14,6 +14,15 @@ pub(super) struct Window {
     previous: u32,
 }
 
+/// A place in time, in milliseconds.
+#[derive(Clone, Copy, Debug)]
+struct Moment {
+    /// Since the current bucket began.
+    elapsed: u64,
+    /// How far the caller's clock stands before that; it waits that much longer.
+    behind: u64,
+}
+
 /// A limit in the units of this file.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Rule {
@@ -22,49 +31,48 @@ pub(super) struct Rule {
 }
 
 impl Window {
-    /// The buckets as they are at `now_ms`, and the milliseconds since the current one began.
+    /// The buckets as they are at `now_ms`, and where in the current one that is.
     ///
-    /// A clock that went back is read as the beginning of the bucket last seen: it never grants more than before.
-    fn at(self, rule: Rule, now_ms: u64) -> (Self, u64) {
+    /// A clock that went back grants nothing. Into the bucket before, it is read as the beginning of the bucket last seen.
+    /// Further back that would refuse until the clock caught up, so all that was counted counts anew from where it is now.
+    fn at(self, rule: Rule, now_ms: u64) -> (Self, Moment) {
         let bucket = now_ms / rule.window_ms;
-        let elapsed = now_ms % rule.window_ms;
+        let moment = Moment {
+            elapsed: now_ms % rule.window_ms,
+            behind: 0,
+        };
+        let turned = |current, previous| Self {
+            bucket,
+            current,
+            previous,
+        };
         match bucket.checked_sub(self.bucket) {
-            None => (self, 0),
-            Some(0) => (self, elapsed),
-            Some(1) => (
-                Self {
-                    bucket,
-                    current: 0,
-                    previous: self.current,
-                },
-                elapsed,
-            ),
-            Some(_) => (
-                Self {
-                    bucket,
-                    current: 0,
-                    previous: 0,
-                },
-                elapsed,
-            ),
+            Some(0) => (self, moment),
+            Some(1) => (turned(0, self.current), moment),
+            Some(_) => (turned(0, 0), moment),
+            None if self.bucket - bucket == 1 => {
+                let behind = rule.window_ms - moment.elapsed;
+                (self, Moment { elapsed: 0, behind })
+            }
+            None => (turned(self.current.saturating_add(self.previous), 0), moment),
         }
     }
 
     /// Counts one request, if it is within the limit.
     pub(super) fn count(&mut self, rule: Rule, now_ms: u64) -> Verdict {
-        let (mut window, elapsed) = self.at(rule, now_ms);
-        let allowed = window.admits(rule, elapsed);
+        let (mut window, moment) = self.at(rule, now_ms);
+        let allowed = window.admits(rule, moment.elapsed);
         if allowed {
             window.current += 1;
         }
         *self = window;
-        window.verdict(rule, elapsed, allowed)
+        window.verdict(rule, moment, allowed)
     }
 
     /// What [`Self::count`] would say, without counting.
     pub(super) fn peek(self, rule: Rule, now_ms: u64) -> Verdict {
-        let (window, elapsed) = self.at(rule, now_ms);
-        window.verdict(rule, elapsed, window.admits(rule, elapsed))
+        let (window, moment) = self.at(rule, now_ms);
+        window.verdict(rule, moment, window.admits(rule, moment.elapsed))
     }
 
     /// Whether nothing of it counts any more.
@@ -83,27 +91,32 @@ impl Window {
         self.weight(rule, elapsed) + window <= u128::from(rule.limit) * window
     }
 
-    fn verdict(self, rule: Rule, elapsed: u64, allowed: bool) -> Verdict {
+    fn verdict(self, rule: Rule, moment: Moment, allowed: bool) -> Verdict {
+        let Moment { elapsed, behind } = moment;
         let window = u128::from(rule.window_ms);
         let free = (u128::from(rule.limit) * window).saturating_sub(self.weight(rule, elapsed)) / window;
         let left = rule.window_ms - elapsed;
         let reset_ms = match (self.current, self.previous) {
             (0, 0) => 0,
-            (0, _) => left,
-            _ => left + rule.window_ms,
+            (0, _) => left + behind,
+            _ => left + rule.window_ms + behind,
         };
         Verdict {
             allowed,
             remaining: u32::try_from(free).unwrap_or(u32::MAX),
             reset_after: Duration::from_millis(reset_ms),
-            retry_after: Duration::from_millis(if allowed { 0 } else { self.retry_ms(rule, elapsed) }),
+            retry_after: Duration::from_millis(if allowed {
+                0
+            } else {
+                self.retry_ms(rule, elapsed) + behind
+            }),
         }
     }
 
     /// Milliseconds until one more request passes, if nothing else comes: never too early.
     fn retry_ms(self, rule: Rule, elapsed: u64) -> u64 {
         let left = rule.window_ms - elapsed;
-        match rule.limit.checked_sub(self.current + 1) {
+        match (rule.limit - 1).checked_sub(self.current) {
             // Within this bucket, as the earlier one fades.
             Some(room) => fades_to(self.previous, room, rule.window_ms).saturating_sub(elapsed),
             // In the next one, where this bucket is the earlier one.
@@ -166,6 +179,33 @@ mod tests {
         while window.count(RULE, 10_500).allowed {}
         assert!(!window.count(RULE, 9_000).allowed);
         assert!(!window.count(RULE, 0).allowed);
+    }
+
+    #[test]
+    fn a_clock_that_goes_back_locks_nobody_out_and_is_waited_for_exactly() {
+        for back in [100, 499, 500, 501, 1_000, 1_500, 5_000, 9_000_000] {
+            let (before, mut window) = (10_000_500, Window::default());
+            while window.count(RULE, before).allowed {}
+            let now = before - back;
+            let refused = window.count(RULE, now);
+            assert!(!refused.allowed, "set back by {back}");
+            let wait = u64::try_from(refused.retry_after.as_millis()).unwrap();
+            assert!(wait <= 3 * RULE.window_ms, "set back by {back}: {refused:?}");
+            assert!(
+                !window.peek(RULE, now + wait - 1).allowed,
+                "set back by {back}: too late"
+            );
+            assert!(
+                window.peek(RULE, now + wait).allowed,
+                "set back by {back}: too early"
+            );
+            let reset = u64::try_from(refused.reset_after.as_millis()).unwrap();
+            assert_eq!(
+                window.peek(RULE, now + reset).remaining,
+                RULE.limit,
+                "set back by {back}"
+            );
+        }
     }
 
     #[test]
