@@ -99,7 +99,7 @@ fn allowed(client: &mut Client, owner: &Owner, key: &Key) {
             let told = owner.headers.iter().find(|(other, _)| *other == name);
             told.map(|(_, value)| (*value).to_owned())
         };
-        assert_eq!(answer.seen("x-auth-key-id"), [key.id.clone()], "{place}");
+        assert_eq!(answer.seen("x-auth-key-id"), [key.id.as_str()], "{place}");
         for name in ["x-auth-org-code", "x-auth-user-id", "x-auth-context-owner"] {
             assert_eq!(answer.seen(name), Vec::from_iter(told(name)), "{place}: {name}");
         }

@@ -18,7 +18,6 @@ const LATCHKEY: &str = "port_value: 9191";
 /// A running Envoy.
 pub(crate) struct Envoy {
     pub(crate) listener: SocketAddr,
-    pub(crate) admin: SocketAddr,
     _process: Process,
     _folder: TempDir,
 }
@@ -66,7 +65,6 @@ impl Envoy {
         let listener = started("Envoy's listener", &|| listener(admin));
         Self {
             listener,
-            admin,
             _process: process,
             _folder: folder,
         }
