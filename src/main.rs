@@ -6,5 +6,5 @@ use std::process::ExitCode;
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 fn main() -> ExitCode {
-    latchkey::cli::run(std::env::args_os(), std::env::vars())
+    latchkey::cli::run(std::env::args_os(), std::env::vars_os())
 }

@@ -139,7 +139,7 @@ mod tests {
         let arguments = ["latchkey", "config"].iter().chain(arguments).map(OsString::from);
         let environment = environment
             .iter()
-            .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
+            .map(|(name, value)| ((*name).into(), (*value).into()));
         let exit = super::super::run(arguments, environment);
         // `ExitCode` cannot be compared.
         assert_eq!(format!("{exit:?}"), format!("{expected:?}"));

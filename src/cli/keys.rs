@@ -101,10 +101,7 @@ pub(super) fn run(command: KeysCommand, environment: &Environment) -> anyhow::Re
         KeysCommand::List(args) => &args.common,
         KeysCommand::Show(args) | KeysCommand::Revoke(args) => &args.common,
     };
-    let named = common
-        .config
-        .clone()
-        .or_else(|| environment.get("LATCHKEY_CONFIG").map(PathBuf::from));
+    let named = super::named_config(common.config.clone(), environment);
     let settings = match load_settings(named.as_deref(), environment) {
         Ok(loaded) => loaded.settings,
         Err(code) => return Ok(code),
@@ -153,6 +150,13 @@ fn record(args: &CreateArgs, settings: &Settings) -> Result<KeyRecord, String> {
             scopes.push(scope);
         }
     }
+    if [&args.org, &args.user]
+        .into_iter()
+        .flatten()
+        .any(String::is_empty)
+    {
+        return Err("--org and --user are not empty".into());
+    }
     let owner = Owner::from_parts(args.org.as_deref(), args.user.as_deref())
         .ok_or("a key needs an owner: --org, --user, or both")?;
     let expires_at_ms = match args.expires {
@@ -162,7 +166,7 @@ fn record(args: &CreateArgs, settings: &Settings) -> Result<KeyRecord, String> {
         }
         None => None,
     };
-    Ok(KeyRecord {
+    let record = KeyRecord {
         id: new_id().map_err(|error| error.to_string())?.into(),
         name: args.name.as_str().into(),
         owner: Some(owner),
@@ -171,7 +175,9 @@ fn record(args: &CreateArgs, settings: &Settings) -> Result<KeyRecord, String> {
         status: KeyStatus::Active,
         expires_at_ms,
         allowed_networks: args.networks.clone(),
-    })
+    };
+    SqliteStore::check(&record).map_err(|refused| refused.to_string())?;
+    Ok(record)
 }
 
 fn scope(written: &str, api: &Api) -> Result<Scope, String> {
@@ -212,15 +218,24 @@ async fn create(
 ) -> anyhow::Result<ExitCode> {
     let key = ApiKey::generate(&settings.keys.prefix).context("making a key")?;
     store.create(&record, &key, now_ms()).await?;
+    if let Err(error) = tell(&record, &key, output) {
+        // A key that nobody has must not stay valid.
+        store.revoke(&record.id).await?;
+        return Err(error.context(format!("the key could not be shown, so {} is revoked", record.id)));
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn tell(record: &KeyRecord, key: &ApiKey, output: Output) -> anyhow::Result<()> {
     match output {
-        Output::Json => print(&json!({"id": record.id, "key": key.expose()}))?,
+        Output::Json => print(&json!({"id": record.id, "key": key.expose()})),
         Output::Table => {
             let mut out = stdout().lock();
             writeln!(out, "id   {}\nkey  {}", record.id, strong(key.expose()))?;
             writeln!(out, "\nThis is the only time that the key is shown.")?;
+            Ok(out.flush()?)
         }
     }
-    Ok(ExitCode::SUCCESS)
 }
 
 async fn list(store: &SqliteStore, args: &ListArgs) -> anyhow::Result<ExitCode> {
@@ -281,7 +296,10 @@ fn print_one(key: &StoredKey, output: Output) -> anyhow::Result<ExitCode> {
 }
 
 fn print(value: &Value) -> anyhow::Result<()> {
-    writeln!(stdout().lock(), "{value}").context("writing to standard output")
+    let mut out = stdout().lock();
+    writeln!(out, "{value}")
+        .and_then(|()| out.flush())
+        .context("writing to standard output")
 }
 
 /// Bold on a terminal that has not been asked for none (no-color.org).

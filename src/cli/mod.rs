@@ -8,6 +8,7 @@ mod serve;
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;
+use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
@@ -38,9 +39,15 @@ enum Command {
 /// Runs the command line and says how the process ends.
 pub fn run(
     args: impl IntoIterator<Item = OsString>,
-    environment: impl IntoIterator<Item = (String, String)>,
+    environment: impl IntoIterator<Item = (OsString, OsString)>,
 ) -> ExitCode {
-    let environment: Environment = environment.into_iter().collect();
+    let environment = match readable(environment) {
+        Ok(environment) => environment,
+        Err(name) => {
+            eprintln!("latchkey: environment variable {name} is not UTF-8");
+            return ExitCode::from(2);
+        }
+    };
     let cli = match Cli::try_parse_from(args) {
         Ok(cli) => cli,
         Err(error) => {
@@ -58,4 +65,56 @@ pub fn run(
         eprintln!("latchkey: {error:#}");
         ExitCode::FAILURE
     })
+}
+
+/// The variables that are text. One of ours that is not is a mistake; any other does not concern us.
+fn readable(environment: impl IntoIterator<Item = (OsString, OsString)>) -> Result<Environment, String> {
+    let mut readable = Environment::new();
+    for (name, value) in environment {
+        match (name.into_string(), value.into_string()) {
+            (Ok(name), Ok(value)) => {
+                readable.insert(name, value);
+            }
+            (Ok(name), Err(_)) if name.to_ascii_uppercase().starts_with("LATCHKEY") => return Err(name),
+            _ => {}
+        }
+    }
+    Ok(readable)
+}
+
+/// The configuration that a command line names, or else the environment; an empty name is none.
+fn named_config(argument: Option<PathBuf>, environment: &Environment) -> Option<PathBuf> {
+    argument.or_else(|| {
+        environment
+            .get("LATCHKEY_CONFIG")
+            .filter(|path| !path.is_empty())
+            .map(PathBuf::from)
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::ffi::OsStringExt;
+
+    use super::*;
+
+    #[test]
+    fn a_variable_that_is_no_text_matters_only_if_it_is_ours() {
+        let garbage = || OsString::from_vec(vec![0xff]);
+        let others = readable([("FOO".into(), garbage()), ("BAR".into(), "x".into())]).unwrap();
+        assert_eq!(others.len(), 1);
+        assert_eq!(
+            readable([("LATCHKEY__STORE".into(), garbage())]).unwrap_err(),
+            "LATCHKEY__STORE"
+        );
+    }
+
+    #[test]
+    fn an_empty_name_of_a_configuration_is_none() {
+        let empty = Environment::from([("LATCHKEY_CONFIG".into(), String::new())]);
+        assert_eq!(named_config(None, &empty), None);
+        let set = Environment::from([("LATCHKEY_CONFIG".into(), "a.yaml".into())]);
+        assert_eq!(named_config(None, &set), Some("a.yaml".into()));
+        assert_eq!(named_config(Some("b.yaml".into()), &set), Some("b.yaml".into()));
+    }
 }

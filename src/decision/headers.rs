@@ -59,6 +59,7 @@ enum Role {
     ForwardedFor,
     ExternalAddress,
     ForwardedProto,
+    Path,
     Origin,
     RequestedMethod,
     Upgrade,
@@ -66,13 +67,14 @@ enum Role {
     Protocol,
 }
 
-const FIXED: [(&str, Role); 11] = [
+const FIXED: [(&str, Role); 12] = [
     (FAILURE_MODE_ALLOWED, Role::Strip),
     ("x-request-id", Role::RequestId),
     ("content-type", Role::ContentType),
     ("x-forwarded-for", Role::ForwardedFor),
     ("x-envoy-external-address", Role::ExternalAddress),
     ("x-forwarded-proto", Role::ForwardedProto),
+    (":path", Role::Path),
     ("origin", Role::Origin),
     ("access-control-request-method", Role::RequestedMethod),
     ("upgrade", Role::Upgrade),
@@ -98,6 +100,7 @@ pub(super) struct HeadersRead<'r> {
     request_id: Lines<'r>,
     addresses: AddressHeaders<'r>,
     has_forwarded_proto: bool,
+    has_path: bool,
     has_upgrade: bool,
     connection: Option<bool>,
 }
@@ -199,6 +202,7 @@ impl HeaderIndex {
             Role::ForwardedFor => read.addresses.forwarded_for.push(value),
             Role::ExternalAddress => read.addresses.external.add(value),
             Role::ForwardedProto => read.has_forwarded_proto = true,
+            Role::Path => read.has_path = true,
             Role::Origin => read.has_origin = true,
             Role::RequestedMethod => read.requested_method.add(value),
             Role::Upgrade => read.has_upgrade = true,
@@ -242,7 +246,7 @@ impl<'r> HeadersRead<'r> {
         let is_needed = NEEDED
             .iter()
             .any(|needed| name.eq_ignore_ascii_case(needed.as_bytes()));
-        let is_envoys = name.starts_with(b"x-envoy-") && name != FAILURE_MODE_ALLOWED.as_bytes();
+        let is_envoys = name.starts_with(b"x-envoy-") && !is_spelling_of(FAILURE_MODE_ALLOWED, name);
         if !is_needed && !is_envoys {
             self.facts.remove.push(name);
         }
@@ -256,7 +260,9 @@ impl<'r> HeadersRead<'r> {
         }
         let has_request_id = !matches!(self.request_id, Lines::None);
         facts.request_id = self.request_id.once().and_then(speakable_id);
-        facts.shows_chosen_headers_only = !(self.has_forwarded_proto && has_request_id);
+        // What Envoy always has. A pseudo header is in nobody's list, so a list of chosen headers hides at least that; a mistake
+        // here costs bytes only.
+        facts.shows_chosen_headers_only = !(self.has_path && self.has_forwarded_proto && has_request_id);
         facts.client_address = self.addresses.client(setting, peer);
         // A list of chosen headers may hide `connection`; then the other half has to do.
         facts.upgrade = self.has_protocol || (self.has_upgrade && self.connection.unwrap_or(true));
@@ -306,8 +312,7 @@ pub(super) fn blind_removals(settings: &Settings) -> Vec<Box<str>> {
         .iter()
         .map(|(name, _)| (*name).into())
         .collect();
-    names.push(FAILURE_MODE_ALLOWED.into());
-    for name in tenant.iter().chain(&strip) {
+    for name in tenant.iter().chain(&strip).chain([&FAILURE_MODE_ALLOWED]) {
         names.extend(spellings(name).into_iter().map(String::into_boxed_str));
     }
     names.retain(|name| !tenant.contains(&&**name) && !NEEDED.contains(&&**name));
@@ -340,6 +345,10 @@ fn is_twin(known: &[u8], name: &[u8]) -> bool {
         .iter()
         .zip(name)
         .all(|(known, byte)| plain(*known) == plain(*byte))
+}
+
+fn is_spelling_of(known: &str, name: &[u8]) -> bool {
+    known.len() == name.len() && is_twin(known.as_bytes(), name)
 }
 
 fn plain(byte: u8) -> u8 {

@@ -77,10 +77,7 @@ pub fn read<'r, R: RequestView>(policy: &Policy, request: &'r R) -> Reading<'r> 
     let mut headers = policy.headers.read(request);
     let next = match Place::find(policy, request, headers.has_protocol) {
         Ok(place) => place.next(policy, request, &mut headers),
-        Err(denial) => Next::Decided {
-            decision: Decision::Deny(denial),
-            route: None,
-        },
+        Err(denial) => refused(denial),
     };
     Reading {
         facts: headers.facts,
@@ -124,9 +121,15 @@ impl<'p, 'r> Place<'p, 'r> {
             headers.facts.new_target = policy
                 .query
                 .cut(request.target(), self.target.path_len, own_shape);
+            if !can_be_sent(headers) {
+                return refused(Denial::InvalidPath);
+            }
             return allow_without_key(ground, route);
         }
         headers.facts.new_target = policy.query.cut(request.target(), self.target.path_len, None);
+        if !can_be_sent(headers) {
+            return refused(Denial::InvalidPath);
+        }
         let mut presented = std::mem::take(&mut headers.presented);
         for found in policy.query.read(self.target.query.unwrap_or_default()) {
             presented.add(found);
@@ -158,6 +161,19 @@ impl<'p, 'r> Place<'p, 'r> {
         let route = self.choice.and_then(|choice| choice.route(asked)).ok()?;
         (route.settings.cors_preflight == CorsPreflight::Allow).then_some((Ground::Preflight, route))
     }
+}
+
+fn refused<'r>(denial: Denial) -> Next<'r> {
+    Next::Decided {
+        decision: Decision::Deny(denial),
+        route: None,
+    }
+}
+
+/// Whether the target that is left once a credential was cut can be written into an answer as it is: visible ASCII.
+fn can_be_sent(headers: &HeadersRead<'_>) -> bool {
+    let target = headers.facts.new_target.as_deref().unwrap_or(b"/");
+    target.iter().all(u8::is_ascii_graphic)
 }
 
 fn allow_without_key<'r>(ground: Ground, route: &Arc<CompiledRoute>) -> Next<'r> {

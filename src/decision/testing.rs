@@ -35,6 +35,7 @@ impl FakeRequest {
             peer: Some(IpAddr::from([192, 0, 2, 1])),
         };
         request
+            .header(":path", "/")
             .header("x-forwarded-proto", "https")
             .header("x-request-id", "request-1")
     }

@@ -3,15 +3,21 @@
 //! A socket is accepted on one runtime and served on another, so it travels as a socket of the standard library, which belongs
 //! to no reactor. [`Accepted::open`] is where it becomes a connection, inside the lane that serves it.
 
+use std::future::Future;
 use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpStream, UnixStream};
+use tokio::time::{Sleep, sleep};
 use tonic::transport::server::Connected;
+
+/// How long a peer may take to say anything: one that says nothing must not keep its seat, nor hold up a drain.
+const FIRST_BYTE: Duration = Duration::from_secs(10);
 
 /// A socket outside of any reactor; non-blocking.
 #[derive(Debug)]
@@ -53,6 +59,7 @@ impl Accepted {
         };
         Ok(Connection {
             stream,
+            first_byte: Some(Box::pin(sleep(FIRST_BYTE))),
             _seat: self.seat,
         })
     }
@@ -62,6 +69,8 @@ impl Accepted {
 #[derive(Debug)]
 pub(super) struct Connection {
     stream: Stream,
+    /// Until something was read.
+    first_byte: Option<Pin<Box<Sleep>>>,
     _seat: Seat,
 }
 
@@ -74,7 +83,7 @@ enum Stream {
 /// Calls the same method on whichever stream it is.
 macro_rules! on_stream {
     ($connection:expr, $stream:ident => $call:expr) => {
-        match &mut $connection.get_mut().stream {
+        match &mut $connection.stream {
             Stream::Tcp(stream) => {
                 let $stream = Pin::new(stream);
                 $call
@@ -89,21 +98,31 @@ macro_rules! on_stream {
 
 impl AsyncRead for Connection {
     fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, into: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
-        on_stream!(self, stream => stream.poll_read(cx, into))
+        let before = into.filled().len();
+        let connection = self.get_mut();
+        let read = on_stream!(connection, stream => stream.poll_read(cx, into));
+        if let Some(limit) = &mut connection.first_byte {
+            if into.filled().len() > before {
+                connection.first_byte = None;
+            } else if read.is_pending() && limit.as_mut().poll(cx).is_ready() {
+                return Poll::Ready(Err(io::ErrorKind::TimedOut.into()));
+            }
+        }
+        read
     }
 }
 
 impl AsyncWrite for Connection {
     fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-        on_stream!(self, stream => stream.poll_write(cx, bytes))
+        on_stream!(self.get_mut(), stream => stream.poll_write(cx, bytes))
     }
 
     fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        on_stream!(self, stream => stream.poll_flush(cx))
+        on_stream!(self.get_mut(), stream => stream.poll_flush(cx))
     }
 
     fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        on_stream!(self, stream => stream.poll_shutdown(cx))
+        on_stream!(self.get_mut(), stream => stream.poll_shutdown(cx))
     }
 
     /// h2 sends every DATA frame of 256 bytes or more in a system call of its own when the socket says it is vectored, and
@@ -122,6 +141,20 @@ impl Connected for Connection {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_peer_that_says_nothing_loses_its_connection() {
+        use tokio::io::AsyncReadExt;
+
+        let (unix, _peer) = std::os::unix::net::UnixStream::pair().unwrap();
+        unix.set_nonblocking(true).unwrap();
+        let accepted = Accepted {
+            socket: Socket::Unix(unix),
+            seat: Seat::take(&Arc::default()),
+        };
+        let error = accepted.open().unwrap().read_u8().await.unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::TimedOut);
+    }
 
     #[tokio::test]
     async fn a_connection_says_that_it_is_not_vectored() {

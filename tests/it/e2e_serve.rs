@@ -108,7 +108,7 @@ fn a_configuration_with_mistakes_ends_the_start() {
             "read:ai_chats",
         ),
         ("drain: {", "drian: {", "drain"),
-        ("limit: 5,", "limit: 0,", "limit"),
+        ("limit: 5,", "limit: 0,", "from 1"),
         ("routes:", "routes: [", "latchkey.yaml"),
     ] {
         let home = Home::with(&[(right, wrong)]);

@@ -6,7 +6,7 @@
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tokio::sync::watch;
 use tokio::time::timeout;
@@ -61,10 +61,6 @@ impl Flights {
 
     pub(super) fn len(&self) -> usize {
         self.lock().len()
-    }
-
-    pub(super) fn is_under_way(&self, digest: &KeyDigest) -> bool {
-        self.lock().contains_key(digest)
     }
 
     /// The look-up of this key, and whether the caller is the one who has to [`fly`] it.
@@ -154,6 +150,13 @@ impl Landing {
     }
 }
 
+impl Landing {
+    /// Ends the look-up without having asked.
+    pub(super) fn give_up(mut self, error: KeySourceError) {
+        self.landed = self.flights.land(self.digest, &Err(error), true, |_| {});
+    }
+}
+
 impl Drop for Landing {
     fn drop(&mut self) {
         // Once landed it is taken out already, and somebody may have begun the next one since.
@@ -163,21 +166,23 @@ impl Drop for Landing {
     }
 }
 
-/// Asks the source until an answer is not outdated, and ends the look-up with it.
+/// Asks the source until an answer is not outdated, and ends the look-up with it. `keep` is told when it was asked for.
 pub(super) async fn fly(
     mut landing: Landing,
     source: &dyn KeySource,
     key: &ApiKey,
-    keep: impl Fn(&Option<Arc<KeyRecord>>),
+    keep: impl Fn(&Option<Arc<KeyRecord>>, Instant),
 ) {
     for question in 1..=QUESTIONS {
+        let asked_at = Instant::now();
         let answer = match timeout(QUESTION_LIMIT, source.verify(key)).await {
             Ok(answer) => answer,
             Err(_) => Err(KeySourceError::Deadline(QUESTION_LIMIT)),
         };
+        let is_last = question == QUESTIONS;
         landing.landed = landing
             .flights
-            .land(landing.digest, &answer, question == QUESTIONS, &keep);
+            .land(landing.digest, &answer, is_last, |found| keep(found, asked_at));
         if landing.landed {
             return;
         }

@@ -38,6 +38,9 @@ const RETRY_AFTER: Duration = Duration::from_secs(1);
 /// How long before the deadline of a request a stale answer is there, so that it is still in time.
 const MARGIN: Duration = Duration::from_millis(10);
 
+/// How long before its deadline a request stops waiting for a slot, so that it is told why.
+const SLOT_MARGIN: Duration = Duration::from_millis(2);
+
 /// How long a refresh in the background waits for its answer.
 const REFRESH_LIMIT: Duration = Duration::from_secs(5);
 
@@ -310,6 +313,8 @@ impl KeyCache {
     }
 
     /// Joins the look-up of this key that is under way, or begins one.
+    ///
+    /// The look-up itself waits for a slot, so that all who want the key wait for one, and get its answer together.
     async fn ask(
         self: &Arc<Self>,
         key: ApiKey,
@@ -318,45 +323,53 @@ impl KeyCache {
         deadline: Instant,
     ) -> Answer {
         let began = Instant::now();
-        let slot = match asked {
-            Asked::Anew { caller } if !self.flights.is_under_way(&digest) => {
-                match timeout_at(deadline.into(), self.slots.take(caller)).await {
-                    Ok(slot) => Some(slot?),
-                    Err(_) => return Err(KeySourceError::Busy),
-                }
-            }
-            Asked::Anew { .. } | Asked::Again => None,
-        };
         let (flight, begins) = self.flights.join(digest);
         if begins {
             let (cache, landing) = (Arc::clone(self), Landing::of(&self.flights, digest));
             self.waiting.spawn(async move {
-                let _slot = slot;
-                flight::fly(landing, &*cache.source, &key, |answer| cache.keep(digest, answer)).await;
+                cache.fly(landing, digest, &key, asked, deadline).await;
                 cache.metrics.in_flight(cache.flights.len());
             });
             self.metrics.in_flight(self.flights.len());
         }
-        let answer = match timeout_at(deadline.into(), flight.answer()).await {
+        match timeout_at(deadline.into(), flight.answer()).await {
             Ok(answer) => answer,
             Err(_) => Err(KeySourceError::Deadline(
                 deadline.saturating_duration_since(began),
             )),
-        };
-        if begins && let Ok(found) = &answer {
-            self.metrics.looked_up(found.is_some());
         }
-        answer
+    }
+
+    /// The task of one look-up; `deadline` is that of the one who began it, and bounds the wait for a slot.
+    async fn fly(&self, landing: Landing, digest: KeyDigest, key: &ApiKey, asked: Asked, deadline: Instant) {
+        let _slot = match asked {
+            Asked::Again => None,
+            Asked::Anew { caller } => {
+                let until = deadline.checked_sub(SLOT_MARGIN).unwrap_or(deadline);
+                match timeout_at(until.into(), self.slots.take(caller)).await {
+                    Ok(Ok(slot)) => Some(slot),
+                    Ok(Err(error)) => return landing.give_up(error),
+                    Err(_) => return landing.give_up(KeySourceError::Busy),
+                }
+            }
+        };
+        let keep = |found: &Option<Arc<KeyRecord>>, asked_at| {
+            self.metrics.looked_up(found.is_some());
+            self.keep(digest, found, asked_at);
+        };
+        flight::fly(landing, &*self.source, key, keep).await;
     }
 
     /// Remembers an answer of the source; called while no `forget` of this key can come in between.
-    fn keep(&self, digest: KeyDigest, answer: &Option<Arc<KeyRecord>>) {
+    fn keep(&self, digest: KeyDigest, answer: &Option<Arc<KeyRecord>>, asked_at: Instant) {
         let now = Instant::now();
         match answer {
             Some(record) => {
                 self.unknown.remove(&digest);
-                self.known
-                    .insert(digest, Known::new(Arc::clone(record), &self.settings, now));
+                self.known.insert(
+                    digest,
+                    Known::new(Arc::clone(record), &self.settings, asked_at, now),
+                );
             }
             None => {
                 self.known.remove(&digest);
@@ -372,10 +385,10 @@ impl KeyCache {
 }
 
 impl Known {
-    fn new(record: Arc<KeyRecord>, settings: &CacheSettings, now: Instant) -> Self {
+    fn new(record: Arc<KeyRecord>, settings: &CacheSettings, asked_at: Instant, now: Instant) -> Self {
         Self {
             record,
-            asked_at: now,
+            asked_at,
             refresh_at: now + settings.ttl.mul_f64(settings.refresh_ahead),
             serve_until: now + settings.ttl,
             stale_until: now + settings.ttl + settings.stale_if_error,

@@ -342,7 +342,7 @@ async fn a_flood_of_unknown_keys_evicts_no_known_one_and_takes_bounded_memory() 
     let cache = cache_of(&source, &settings());
     assert!(look_up(&cache, "good").await.unwrap().is_some());
     for number in 0..100_000 {
-        cache.keep(KeyDigest::of(&format!("junk-{number}")), &None);
+        cache.keep(KeyDigest::of(&format!("junk-{number}")), &None, Instant::now());
     }
     assert!(matches!(cache.get("good", Instant::now()), Remembered::Known(_)));
     assert!(cache.unknown.len() <= 100);
@@ -353,9 +353,9 @@ async fn keys_in_use_stay_when_the_cache_is_full() {
     let source = Source::with(&[]);
     let cache = cache_of(&source, &settings());
     let known = |number: usize| Some(Arc::new(record(&number.to_string(), KeyStatus::Active)));
-    cache.keep(KeyDigest::of("busy"), &known(0));
+    cache.keep(KeyDigest::of("busy"), &known(0), Instant::now());
     for number in 1..20_000 {
-        cache.keep(KeyDigest::of(&number.to_string()), &known(number));
+        cache.keep(KeyDigest::of(&number.to_string()), &known(number), Instant::now());
         assert!(
             matches!(cache.get("busy", Instant::now()), Remembered::Known(_)),
             "after {number}"
@@ -440,6 +440,7 @@ async fn a_key_that_comes_and_goes_leaves_no_trace_behind() {
         cache.keep(
             KeyDigest::of("good"),
             &Some(Arc::new(record("good", KeyStatus::Active))),
+            Instant::now(),
         );
         cache.forget(&KeyDigest::of("good"));
     }

@@ -145,6 +145,41 @@ impl SqliteStore {
         Ok(())
     }
 
+    /// What every stored key must hold to, so that its answer always fits (tenant headers, metadata).
+    pub fn check(record: &KeyRecord) -> Result<(), StoreError> {
+        let refused = |why| Err(StoreError::Refused(why));
+        if record.name.trim().is_empty() || record.name.chars().count() > MAX_NAME_CHARS {
+            return refused("a name is 1 to 255 characters, not all of them space");
+        }
+        if record.name.chars().any(char::is_control) {
+            return refused("a name holds no control characters");
+        }
+        let ids = record
+            .owner
+            .iter()
+            .flat_map(|owner| [owner.org_code(), owner.user_id()])
+            .flatten();
+        if ids
+            .into_iter()
+            .any(|id| id.len() > MAX_ID_BYTES || id.chars().any(char::is_control))
+        {
+            return refused("an owner's id is 1 to 256 bytes without control characters");
+        }
+        if record.owner.is_none() {
+            return refused("a key needs an owner: an organization, a user, or both");
+        }
+        let scopes = rows::joined(&record.scopes);
+        // A percent sign is three bytes in the header.
+        if scopes.len() + 2 * scopes.matches('%').count() > MAX_SCOPES_BYTES {
+            return refused("the scopes of a key are at most 4096 bytes together");
+        }
+        if record.status == KeyStatus::Active {
+            Ok(())
+        } else {
+            refused("a new key is active")
+        }
+    }
+
     /// Stores a new key.
     pub async fn create(
         &self,
@@ -152,7 +187,7 @@ impl SqliteStore {
         key: &ApiKey,
         created_at_ms: u64,
     ) -> Result<(), StoreError> {
-        check(record)?;
+        Self::check(record)?;
         let digest = KeyDigest::of(key.expose());
         let owner = record.owner.as_ref();
         let mut change = self.pool.begin().await?;
@@ -275,41 +310,6 @@ async fn note_change(change: &mut Transaction<'_, Sqlite>, digest: &[u8]) -> Res
         .execute(&mut **change)
         .await?;
     Ok(())
-}
-
-/// What every stored key must hold to, so that its answer always fits (tenant headers, metadata).
-fn check(record: &KeyRecord) -> Result<(), StoreError> {
-    let refused = |why| Err(StoreError::Refused(why));
-    if record.name.trim().is_empty() || record.name.chars().count() > MAX_NAME_CHARS {
-        return refused("a name is 1 to 255 characters, not all of them space");
-    }
-    if record.name.chars().any(char::is_control) {
-        return refused("a name holds no control characters");
-    }
-    let ids = record
-        .owner
-        .iter()
-        .flat_map(|owner| [owner.org_code(), owner.user_id()])
-        .flatten();
-    if ids
-        .into_iter()
-        .any(|id| id.len() > MAX_ID_BYTES || id.chars().any(char::is_control))
-    {
-        return refused("an owner's id is 1 to 256 bytes without control characters");
-    }
-    if record.owner.is_none() {
-        return refused("a key needs an owner: an organization, a user, or both");
-    }
-    let scopes = rows::joined(&record.scopes);
-    // A percent sign is three bytes in the header.
-    if scopes.len() + 2 * scopes.matches('%').count() > MAX_SCOPES_BYTES {
-        return refused("the scopes of a key are at most 4096 bytes together");
-    }
-    if record.status == KeyStatus::Active {
-        Ok(())
-    } else {
-        refused("a new key is active")
-    }
 }
 
 /// The store as a source of keys.
