@@ -60,6 +60,45 @@ fn a_valid_key_that_nobody_owns_gets_nowhere() {
 }
 
 #[test]
+fn a_key_outside_its_networks_and_one_past_its_time_are_refused() {
+    let stack = Stack::start();
+    let mut client = stack.client();
+    for owner in OWNERS {
+        let key = |limits: [&str; 2]| {
+            let scope = ["--api", "api_ai", "--scope", "read:ai_chats"];
+            stack
+                .home
+                .create_key(&[&scope[..], &owner, &limits].concat())
+                .bearer()
+        };
+        let (elsewhere, here) = (
+            key(["--allow-network", "198.51.100.0/24"]),
+            key(["--allow-network", "127.0.0.0/8"]),
+        );
+        let answer = client.post("/ai/support", &[("authorization", &elsewhere)]);
+        assert_eq!(
+            (answer.status, answer.code().as_str()),
+            (403, "ROUTE_NOT_ALLOWED")
+        );
+        assert_eq!(
+            client.post("/ai/support", &[("authorization", &here)]).status,
+            200
+        );
+
+        let short = key(["--expires", "5s"]);
+        assert_eq!(
+            client.post("/ai/support", &[("authorization", &short)]).status,
+            200
+        );
+        let answer = wait_for("the key to expire", 10 * SOON, || {
+            let answer = client.post("/ai/support", &[("authorization", &short)]);
+            (answer.status != 200).then_some(answer)
+        });
+        assert_eq!((answer.status, answer.code().as_str()), (401, "INVALID_API_KEY"));
+    }
+}
+
+#[test]
 fn a_store_that_fails_lets_known_keys_go_on_and_nobody_new_in() {
     let stack = Stack::start();
     let mut client = stack.client();
