@@ -109,6 +109,7 @@ pub(super) fn run(command: KeysCommand, environment: &Environment) -> anyhow::Re
     let StoreUrl::Sqlite(path) = &settings.store else {
         bail!("this version stores keys in SQLite only");
     };
+    let style = Style::of(environment);
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()?;
@@ -123,12 +124,12 @@ pub(super) fn run(command: KeysCommand, environment: &Environment) -> anyhow::Re
                 }
             };
             let store = SqliteStore::open(path).await?;
-            return create(&store, &settings, record, args.common.output).await;
+            return create(&store, &settings, record, args.common.output, style).await;
         }
         let store = SqliteStore::open(path).await?;
         match command {
             KeysCommand::Create(_) => bail!("handled above"),
-            KeysCommand::List(args) => list(&store, &args).await,
+            KeysCommand::List(args) => list(&store, &args, style).await,
             KeysCommand::Show(args) => print_one(&store.get(&args.id).await?, args.common.output),
             KeysCommand::Revoke(args) => {
                 store.revoke(&args.id).await?;
@@ -215,10 +216,11 @@ async fn create(
     settings: &Settings,
     record: KeyRecord,
     output: Output,
+    style: Style,
 ) -> anyhow::Result<ExitCode> {
     let key = ApiKey::generate(&settings.keys.prefix).context("making a key")?;
     store.create(&record, &key, now_ms()).await?;
-    if let Err(error) = tell(&record, &key, output) {
+    if let Err(error) = tell(&record, &key, output, style) {
         // A key that nobody has must not stay valid.
         store.revoke(&record.id).await?;
         return Err(error.context(format!("the key could not be shown, so {} is revoked", record.id)));
@@ -226,19 +228,19 @@ async fn create(
     Ok(ExitCode::SUCCESS)
 }
 
-fn tell(record: &KeyRecord, key: &ApiKey, output: Output) -> anyhow::Result<()> {
+fn tell(record: &KeyRecord, key: &ApiKey, output: Output, style: Style) -> anyhow::Result<()> {
     match output {
         Output::Json => print(&json!({"id": record.id, "key": key.expose()})),
         Output::Table => {
             let mut out = stdout().lock();
-            writeln!(out, "id   {}\nkey  {}", record.id, strong(key.expose()))?;
+            writeln!(out, "id   {}\nkey  {}", record.id, style.strong(key.expose()))?;
             writeln!(out, "\nThis is the only time that the key is shown.")?;
             Ok(out.flush()?)
         }
     }
 }
 
-async fn list(store: &SqliteStore, args: &ListArgs) -> anyhow::Result<ExitCode> {
+async fn list(store: &SqliteStore, args: &ListArgs, style: Style) -> anyhow::Result<ExitCode> {
     let keys = store.list(args.limit, args.after.as_deref()).await?;
     if args.common.output == Output::Json {
         print(&Value::Array(keys.iter().map(as_json).collect()))?;
@@ -270,7 +272,7 @@ async fn list(store: &SqliteStore, args: &ListArgs) -> anyhow::Result<ExitCode> 
             out,
             "{}",
             if number == 0 {
-                strong(line.trim_end())
+                style.strong(line.trim_end())
             } else {
                 line.trim_end().to_owned()
             }
@@ -302,12 +304,26 @@ fn print(value: &Value) -> anyhow::Result<()> {
         .context("writing to standard output")
 }
 
-/// Bold on a terminal that has not been asked for none (no-color.org).
-fn strong(text: &str) -> String {
-    if stdout().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty()) {
-        format!("\x1b[1m{text}\x1b[0m")
-    } else {
-        text.to_owned()
+/// Whether to print in bold: on a terminal that has not been asked for none (no-color.org).
+#[derive(Clone, Copy)]
+struct Style {
+    bold: bool,
+}
+
+impl Style {
+    fn of(environment: &Environment) -> Self {
+        let plain = environment.get("NO_COLOR").is_some_and(|value| !value.is_empty());
+        Self {
+            bold: stdout().is_terminal() && !plain,
+        }
+    }
+
+    fn strong(self, text: &str) -> String {
+        if self.bold {
+            format!("\x1b[1m{text}\x1b[0m")
+        } else {
+            text.to_owned()
+        }
     }
 }
 

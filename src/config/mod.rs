@@ -1,7 +1,7 @@
 //! Configuration: one YAML file and the environment become checked [`Settings`].
 //!
-//! The file becomes a [`tree`] that knows the place of every value, is laid over the documented defaults, and the
-//! environment over both ([`overrides`]); then every section is [`read`] and every mistake collected ([`reader`]).
+//! The file becomes a `tree` that knows the place of every value, is laid over the documented defaults, and the
+//! environment over both (`overrides`); then every section is `read` and every mistake collected (`reader`).
 
 mod load;
 mod notices;
