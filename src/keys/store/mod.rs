@@ -30,8 +30,8 @@ static MIGRATIONS: Migrator = sqlx::migrate!("migrations/sqlite");
 /// Rows of the change table that are kept; a watcher that is further behind forgets everything.
 const CHANGES_KEPT: i64 = 10_000;
 
-/// Tries to bring the schema up to date, and the pause between two.
-const OPEN_TRIES: u32 = 5;
+/// Tries to open the file, and the pause between two.
+const OPEN_TRIES: u32 = 10;
 const OPEN_PAUSE: Duration = Duration::from_millis(50);
 
 /// The longest name of a key, in characters.
@@ -109,32 +109,41 @@ impl SqliteStore {
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
             Err(error) => return Err(open_error(error.to_string())),
         }
+        // Two processes that make the file at the same moment get into each other's way, in SQLite's switch to the write-ahead
+        // log and in the making of the tables; the one that comes second finds all done on its next try.
+        for _ in 1..OPEN_TRIES {
+            match Self::prepare(path).await {
+                Err(StoreError::Open { .. }) => sleep(OPEN_PAUSE).await,
+                done => return done,
+            }
+        }
+        Self::prepare(path).await
+    }
+
+    /// Opens the file that is there, and brings its schema up to date.
+    async fn prepare(path: &Path) -> Result<Self, StoreError> {
+        let open_error = |cause: String| StoreError::Open {
+            path: path.into(),
+            cause,
+        };
         let pool = SqlitePoolOptions::new()
             .max_connections(8)
             .acquire_timeout(Duration::from_secs(5))
             .connect_with(options(path))
             .await
             .map_err(|error| open_error(plainly(&error)))?;
-        // Two processes that make the file at the same moment both try to make its tables; the one that comes second finds
-        // them on its next try.
-        for tries_left in (0..OPEN_TRIES).rev() {
-            match MIGRATIONS.run(&pool).await {
-                Ok(()) => break,
-                Err(MigrateError::VersionMissing(version)) => {
-                    return Err(StoreError::Newer {
-                        path: path.into(),
-                        version,
-                    });
-                }
-                Err(_) if tries_left > 0 => sleep(OPEN_PAUSE).await,
-                Err(MigrateError::Execute(error)) => return Err(open_error(plainly(&error))),
-                Err(error) => return Err(open_error(error.to_string())),
-            }
+        match MIGRATIONS.run(&pool).await {
+            Ok(()) => Ok(Self {
+                pool,
+                path: path.into(),
+            }),
+            Err(MigrateError::VersionMissing(version)) => Err(StoreError::Newer {
+                path: path.into(),
+                version,
+            }),
+            Err(MigrateError::Execute(error)) => Err(open_error(plainly(&error))),
+            Err(error) => Err(open_error(error.to_string())),
         }
-        Ok(Self {
-            pool,
-            path: path.into(),
-        })
     }
 
     /// Asks for a sign of life.
