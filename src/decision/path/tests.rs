@@ -471,3 +471,15 @@ fn the_accepted_list_is_its_own_normal_form() {
         .for_each(|target| has_one_reading(target.as_bytes()));
     assert!(ACCEPTED.len() + REFUSED.len() >= 120);
 }
+
+proptest! {
+    /// A route is written by the same rules by which requests are read: else it could never match, or match what it should not.
+    #[test]
+    fn a_pattern_without_parameters_is_a_path_that_a_request_may_have(
+        path in "/[a-c/%.;:@2546eEfFcC3Aa9 é\\\\]{0,12}",
+    ) {
+        let as_pattern = path.parse::<crate::config::PathPattern>().is_ok();
+        let as_request = Target::read(path.as_bytes()).is_ok();
+        prop_assert_eq!(as_pattern, as_request);
+    }
+}
