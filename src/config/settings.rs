@@ -205,7 +205,7 @@ pub struct Api {
     pub scopes: Vec<Scope>,
 }
 
-/// Where the address of a caller is read (DESIGN: laws of the client address).
+/// Where the address of a caller is read.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum ClientAddress {
     /// `source.address` of the check request: the direct TCP peer of Envoy.
