@@ -211,37 +211,32 @@ impl<'r> Case<'_, 'r> {
         route: Option<Arc<CompiledRoute>>,
         record: Option<Arc<KeyRecord>>,
     ) -> Outcome<'r> {
-        let address = Subject::Address(self.facts.client_address);
-        let counted = self.policy.unauthenticated.as_ref().map(|limit| {
-            (
-                Arc::clone(limit),
-                self.authorizer.limits.count(limit, address, self.arrival.unix_ms),
-            )
-        });
-        match counted {
-            Some((limit, verdict)) if !verdict.allowed => {
-                self.end(over(&limit, &verdict), route, record, Some((limit, verdict)))
-            }
-            _ => self.end(Decision::Deny(denial), route, record, None),
-        }
+        self.refuse_unproven(LocalLimits::count, denial, route, record)
     }
 
     /// The source gave no answer. Not counted: it is no fault of the caller. An address over its limit hears of that first.
     fn source_unavailable(self, candidate: Candidate<'r>) -> Outcome<'r> {
         let route = candidate.route().cloned();
+        self.refuse_unproven(LocalLimits::peek, Denial::SourceUnavailable, route, None)
+    }
+
+    /// `look` is whether the unauthenticated limit counts the request, or only tells.
+    fn refuse_unproven(
+        self,
+        look: impl Fn(&LocalLimits, &NamedLimit, Subject<'_>, u64) -> Verdict,
+        denial: Denial,
+        route: Option<Arc<CompiledRoute>>,
+        record: Option<Arc<KeyRecord>>,
+    ) -> Outcome<'r> {
         let address = Subject::Address(self.facts.client_address);
-        let seen = self.policy.unauthenticated.as_ref().map(|limit| {
-            (
-                Arc::clone(limit),
-                self.authorizer.limits.peek(limit, address, self.arrival.unix_ms),
-            )
-        });
-        match seen {
-            Some((limit, verdict)) if !verdict.allowed => {
-                self.end(over(&limit, &verdict), route, None, Some((limit, verdict)))
+        if let Some(limit) = &self.policy.unauthenticated {
+            let verdict = look(&self.authorizer.limits, limit, address, self.arrival.unix_ms);
+            if !verdict.allowed {
+                let counted = Some((Arc::clone(limit), verdict));
+                return self.end(over(limit, &verdict), route, record, counted);
             }
-            _ => self.end(Decision::Deny(Denial::SourceUnavailable), route, None, None),
         }
+        self.end(Decision::Deny(denial), route, record, None)
     }
 
     fn end(

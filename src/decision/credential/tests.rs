@@ -1,3 +1,5 @@
+//! Where a key is found, and when it is none.
+
 use proptest::prelude::*;
 
 use super::*;

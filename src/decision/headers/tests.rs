@@ -1,3 +1,5 @@
+//! What one pass over the headers finds: credentials, twins, addresses.
+
 use std::net::IpAddr;
 use std::num::NonZeroUsize;
 

@@ -1,3 +1,5 @@
+//! Which targets and hosts have one reading, against a normalizer written from the RFC.
+
 use proptest::prelude::*;
 
 use super::*;

@@ -1,3 +1,5 @@
+//! Which route a request gets, against a look at each of them.
+
 use proptest::prelude::*;
 
 use super::*;

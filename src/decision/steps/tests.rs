@@ -1,3 +1,5 @@
+//! Every answer that the core decides, and the order of its checks.
+
 use proptest::prelude::*;
 
 use super::*;

@@ -1,3 +1,5 @@
+//! Every answer as bytes, read back with the generated messages.
+
 use std::net::Ipv4Addr;
 use std::num::NonZeroU32;
 use std::sync::Arc;

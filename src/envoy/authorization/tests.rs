@@ -1,3 +1,5 @@
+//! The check service driven in this process: framing, deadlines, panics.
+
 use std::convert::Infallible;
 use std::future::{Ready, ready};
 use std::sync::Arc;

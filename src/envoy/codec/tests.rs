@@ -1,3 +1,5 @@
+//! The view of a check request, held against the generated decoder.
+
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 
