@@ -11,10 +11,12 @@ mod read;
 mod reader;
 mod settings;
 mod tree;
+mod watch;
 
 pub use load::{DEFAULT_FILE, Loaded, Notice, SettingsError, load};
 pub use pattern::{InvalidPattern, PathPattern, Segment};
 pub use settings::*;
+pub use watch::FileWatch;
 
 #[cfg(test)]
 mod tests;
