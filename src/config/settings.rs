@@ -508,6 +508,19 @@ impl TenantHeaders {
     }
 }
 
+/// Every permission of the management API, one for each kind of operation. A role in `management` names some of them.
+pub const ALL_PERMISSIONS: [&str; 9] = [
+    "create:api_keys",
+    "read:api_keys",
+    "update:api_keys",
+    "delete:api_keys",
+    "read:apis",
+    "read:api_scopes",
+    "create:management_keys",
+    "read:audit_events",
+    "read:usage",
+];
+
 /// Who may use the key API. Parsed and checked; not served by this version.
 #[derive(Clone, Debug, Default)]
 pub struct Management {
