@@ -14,13 +14,8 @@ pub(super) fn of(settings: &Settings, tree: &Node, defaults: &Node, file: &str) 
         file,
         list: Vec::new(),
     };
-    for name in ["grpc_tls", "http_tls"] {
-        notices.add(
-            &["listen", name],
-            true,
-            &format!("TLS ({name}) is not served by this version"),
-        );
-    }
+    let text = "TLS (http_tls) is not served by this version";
+    notices.add(&["listen", "http_tls"], true, text);
     if matches!(settings.store, StoreUrl::Postgres(_)) {
         let text = "PostgreSQL as a store is not served by this version; use sqlite://";
         notices.add_first(&[&["store_file"], &["store"]], true, text);

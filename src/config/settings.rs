@@ -174,6 +174,15 @@ pub struct TlsFiles {
     pub client_ca_file: Option<PathBuf>,
 }
 
+impl TlsFiles {
+    /// Every file that there is.
+    pub fn all(&self) -> impl Iterator<Item = &PathBuf> {
+        [&self.cert_file, &self.key_file]
+            .into_iter()
+            .chain(&self.client_ca_file)
+    }
+}
+
 /// Which store, and where.
 #[derive(Clone, Debug)]
 pub enum StoreUrl {

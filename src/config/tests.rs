@@ -292,9 +292,9 @@ fn what_is_not_served_yet_is_told_with_its_place() {
     let remote = "keys: {source: remote, remote: {verify_url: 'https://e.com/'}}";
     for (more, place, part, stops) in [
         (
-            "listen: {grpc_tls: {cert_file: c, key_file: k}}",
+            "listen: {http_tls: {cert_file: c, key_file: k}}",
             "3:20",
-            "TLS (grpc_tls)",
+            "TLS (http_tls)",
             true,
         ),
         ("store: postgres://u:p@h/db", "3:8", "PostgreSQL", true),

@@ -14,6 +14,7 @@ use tracing::warn;
 
 use super::connection::{Accepted, Seat, Socket};
 use super::listener::Listener;
+use super::tls::Tls;
 
 const FIRST_PAUSE: Duration = Duration::from_millis(10);
 const LONGEST_PAUSE: Duration = Duration::from_secs(1);
@@ -55,7 +56,7 @@ enum NotSeated {
     Gone,
 }
 
-fn seat(doors: &[Door], socket: Socket) -> Result<(), NotSeated> {
+fn seat(doors: &[Door], tls: Option<&Arc<Tls>>, socket: Socket) -> Result<(), NotSeated> {
     let door = doors
         .iter()
         .min_by_key(|door| door.open.load(Ordering::Relaxed))
@@ -66,6 +67,7 @@ fn seat(doors: &[Door], socket: Socket) -> Result<(), NotSeated> {
     let accepted = Accepted {
         socket,
         seat: Seat::take(&door.open),
+        tls: tls.cloned(),
     };
     door.to.try_send(accepted).map_err(|error| match error {
         mpsc::error::TrySendError::Full(_) => NotSeated::Full,
@@ -73,9 +75,10 @@ fn seat(doors: &[Door], socket: Socket) -> Result<(), NotSeated> {
     })
 }
 
-/// Accepts until `stop`. Ends early only with an error: when a lane is gone.
+/// Accepts until `stop`. Ends early only with an error: when a lane is gone. The handshake of `tls` is left to the lane.
 pub(super) async fn accept(
     listener: Listener,
+    tls: Option<Arc<Tls>>,
     doors: Vec<Door>,
     stop: CancellationToken,
 ) -> anyhow::Result<()> {
@@ -86,7 +89,7 @@ pub(super) async fn accept(
             () = stop.cancelled() => return Ok(()),
             accepted = listener.accept() => accepted,
         };
-        match accepted.map(|socket| seat(&doors, socket)) {
+        match accepted.map(|socket| seat(&doors, tls.as_ref(), socket)) {
             Ok(Ok(())) => pause = FIRST_PAUSE,
             Ok(Err(NotSeated::Full)) => {
                 refused += 1;
@@ -142,12 +145,12 @@ mod tests {
     fn a_connection_goes_to_the_lane_with_the_fewest() {
         let (doors, mut lanes): (Vec<_>, Vec<_>) = (0..3).map(|_| Door::new(8)).unzip();
         for _ in 0..6 {
-            seat(&doors, socket()).unwrap();
+            seat(&doors, None, socket()).unwrap();
         }
         assert_eq!(open(&doors), [2, 2, 2]);
         drop(lanes[1].try_recv().unwrap());
         assert_eq!(open(&doors), [2, 1, 2]);
-        seat(&doors, socket()).unwrap();
+        seat(&doors, None, socket()).unwrap();
         assert_eq!(open(&doors), [2, 2, 2]);
     }
 
@@ -155,10 +158,10 @@ mod tests {
     fn a_full_server_refuses_and_a_lost_lane_is_an_error() {
         let (door, lane) = Door::new(1);
         let doors = [door];
-        seat(&doors, socket()).unwrap();
-        assert_eq!(seat(&doors, socket()), Err(NotSeated::Full));
+        seat(&doors, None, socket()).unwrap();
+        assert_eq!(seat(&doors, None, socket()), Err(NotSeated::Full));
         drop(lane);
-        assert_eq!(seat(&doors, socket()), Err(NotSeated::Gone));
+        assert_eq!(seat(&doors, None, socket()), Err(NotSeated::Gone));
         assert_eq!(open(&doors), [0], "the seat is given back");
     }
 

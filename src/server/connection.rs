@@ -4,7 +4,7 @@
 //! to no reactor. [`Accepted::open`] is where it becomes a connection, inside the lane that serves it.
 
 use std::future::Future;
-use std::io;
+use std::io::{self, IoSlice};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -14,7 +14,10 @@ use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpStream, UnixStream};
 use tokio::time::{Sleep, sleep};
+use tokio_rustls::server::TlsStream;
 use tonic::transport::server::Connected;
+
+use super::tls::Tls;
 
 /// How long a peer may take to say anything: one that says nothing must not keep its seat, nor hold up a drain.
 const FIRST_BYTE: Duration = Duration::from_secs(10);
@@ -48,14 +51,20 @@ impl Drop for Seat {
 pub(super) struct Accepted {
     pub(super) socket: Socket,
     pub(super) seat: Seat,
+    /// What the peer has to shake hands with first.
+    pub(super) tls: Option<Arc<Tls>>,
 }
 
 impl Accepted {
-    /// Makes the connection. Call it on the runtime that will serve it.
-    pub(super) fn open(self) -> io::Result<Connection> {
-        let stream = match self.socket {
-            Socket::Tcp(socket) => Stream::Tcp(TcpStream::from_std(socket)?),
-            Socket::Unix(socket) => Stream::Unix(UnixStream::from_std(socket)?),
+    /// Makes the connection, which a listener with TLS does after the handshake only. Call it on the runtime that will serve it.
+    pub(super) async fn open(self) -> io::Result<Connection> {
+        let plain = match self.socket {
+            Socket::Tcp(socket) => Plain::Tcp(TcpStream::from_std(socket)?),
+            Socket::Unix(socket) => Plain::Unix(UnixStream::from_std(socket)?),
+        };
+        let stream = match self.tls {
+            None => Stream::Plain(plain),
+            Some(tls) => Stream::Tls(Box::new(tls.accept(plain).await?)),
         };
         Ok(Connection {
             stream,
@@ -76,19 +85,25 @@ pub(super) struct Connection {
 
 #[derive(Debug)]
 enum Stream {
+    Plain(Plain),
+    Tls(Box<TlsStream<Plain>>),
+}
+
+#[derive(Debug)]
+enum Plain {
     Tcp(TcpStream),
     Unix(UnixStream),
 }
 
-/// Calls the same method on whichever stream it is.
+/// Calls the same method on whichever of two streams it is.
 macro_rules! on_stream {
-    ($connection:expr, $stream:ident => $call:expr) => {
-        match &mut $connection.stream {
-            Stream::Tcp(stream) => {
+    ($on:expr, $first:path | $second:path, $stream:ident => $call:expr) => {
+        match $on {
+            $first(stream) => {
                 let $stream = Pin::new(stream);
                 $call
             }
-            Stream::Unix(stream) => {
+            $second(stream) => {
                 let $stream = Pin::new(stream);
                 $call
             }
@@ -100,7 +115,7 @@ impl AsyncRead for Connection {
     fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, into: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         let before = into.filled().len();
         let connection = self.get_mut();
-        let read = on_stream!(connection, stream => stream.poll_read(cx, into));
+        let read = on_stream!(&mut connection.stream, Stream::Plain | Stream::Tls, stream => stream.poll_read(cx, into));
         if let Some(limit) = &mut connection.first_byte {
             if into.filled().len() > before {
                 connection.first_byte = None;
@@ -114,21 +129,54 @@ impl AsyncRead for Connection {
 
 impl AsyncWrite for Connection {
     fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-        on_stream!(self.get_mut(), stream => stream.poll_write(cx, bytes))
+        on_stream!(&mut self.get_mut().stream, Stream::Plain | Stream::Tls, stream => stream.poll_write(cx, bytes))
     }
 
     fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        on_stream!(self.get_mut(), stream => stream.poll_flush(cx))
+        on_stream!(&mut self.get_mut().stream, Stream::Plain | Stream::Tls, stream => stream.poll_flush(cx))
     }
 
     fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        on_stream!(self.get_mut(), stream => stream.poll_shutdown(cx))
+        on_stream!(&mut self.get_mut().stream, Stream::Plain | Stream::Tls, stream => stream.poll_shutdown(cx))
     }
 
     /// h2 sends every DATA frame of 256 bytes or more in a system call of its own when the socket says it is vectored, and
     /// gathers frames below 1,024 bytes when it is not. That halves the CPU time of a check.
     fn is_write_vectored(&self) -> bool {
         false
+    }
+}
+
+impl AsyncRead for Plain {
+    fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, into: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        on_stream!(self.get_mut(), Self::Tcp | Self::Unix, stream => stream.poll_read(cx, into))
+    }
+}
+
+impl AsyncWrite for Plain {
+    fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        on_stream!(self.get_mut(), Self::Tcp | Self::Unix, stream => stream.poll_write(cx, bytes))
+    }
+
+    /// For TLS, which gathers its records.
+    fn poll_write_vectored(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bytes: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        on_stream!(self.get_mut(), Self::Tcp | Self::Unix, stream => stream.poll_write_vectored(cx, bytes))
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        true
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        on_stream!(self.get_mut(), Self::Tcp | Self::Unix, stream => stream.poll_flush(cx))
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        on_stream!(self.get_mut(), Self::Tcp | Self::Unix, stream => stream.poll_shutdown(cx))
     }
 }
 
@@ -151,8 +199,9 @@ mod tests {
         let accepted = Accepted {
             socket: Socket::Unix(unix),
             seat: Seat::take(&Arc::default()),
+            tls: None,
         };
-        let error = accepted.open().unwrap().read_u8().await.unwrap_err();
+        let error = accepted.open().await.unwrap().read_u8().await.unwrap_err();
         assert_eq!(error.kind(), io::ErrorKind::TimedOut);
     }
 
@@ -164,8 +213,10 @@ mod tests {
         let unix = Accepted {
             socket: Socket::Unix(unix),
             seat: Seat::take(&open),
+            tls: None,
         }
         .open()
+        .await
         .unwrap();
         assert!(!unix.is_write_vectored());
 
@@ -175,8 +226,10 @@ mod tests {
         let tcp = Accepted {
             socket: Socket::Tcp(tcp),
             seat: Seat::take(&open),
+            tls: None,
         }
         .open()
+        .await
         .unwrap();
         assert!(!tcp.is_write_vectored());
         assert_eq!(open.load(Ordering::Relaxed), 2);

@@ -80,7 +80,10 @@ where
     S: Answers<B>,
     B: http_body::Body<Data = Bytes, Error: Into<StdError>> + Send + 'static,
 {
-    let connections = ReceiverStream::new(accepted).map(Accepted::open);
+    // As many at once as there are seats: a handshake that takes its time holds up no other.
+    let connections = ReceiverStream::new(accepted)
+        .map(Accepted::open)
+        .buffer_unordered(SEATS);
     Ok(server
         .serve_with_incoming_shutdown(service, connections, goaway.cancelled_owned())
         .await?)

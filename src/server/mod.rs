@@ -15,6 +15,7 @@ mod parts;
 mod signals;
 mod start;
 mod streams;
+mod tls;
 mod vital;
 
 use std::path::Path;
@@ -27,6 +28,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::{error, warn};
 
 pub use listener::BindError;
+pub use tls::TlsError;
 
 use crate::config::{Drain, Loaded, Settings};
 use crate::telemetry::logs;

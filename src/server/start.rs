@@ -19,9 +19,10 @@ use tracing::{info, warn};
 use super::acceptor::{self, Door};
 use super::health::{self, Health};
 use super::lanes::{self, Answers, Lanes};
-use super::listener::{BindError, Listener};
+use super::listener::Listener;
 use super::ops::{self, Readiness};
 use super::parts::{Parts, Probe};
+use super::tls::TlsListeners;
 use super::vital::Vitals;
 use crate::config::Listen;
 use crate::telemetry::ProcessMetrics;
@@ -35,12 +36,14 @@ const PROBE_TIMEOUT: Duration = Duration::from_secs(2);
 pub(super) struct Bound {
     grpc: Listener,
     ops: Listener,
+    tls: TlsListeners,
 }
 
 impl Bound {
-    /// Binds every listener that this version serves.
-    pub(super) async fn bind(listen: &Listen) -> Result<Self, BindError> {
+    /// Binds every listener that this version serves, once its certificates were found good.
+    pub(super) async fn bind(listen: &Listen) -> anyhow::Result<Self> {
         Ok(Self {
+            tls: TlsListeners::open(listen)?,
             grpc: Listener::bind("listen.grpc", &listen.grpc).await?,
             ops: Listener::bind("listen.ops", &listen.ops).await?,
         })
@@ -106,9 +109,10 @@ impl Running {
             store,
             mut registry,
         } = parts;
+        let Bound { grpc, ops, mut tls } = bound;
         let addresses = Addresses {
-            grpc: address_of(&bound.grpc)?,
-            ops: address_of(&bound.ops)?,
+            grpc: address_of(&grpc)?,
+            ops: address_of(&ops)?,
         };
         let health = Health::new().await;
         let readiness = Arc::new(Readiness::default());
@@ -117,14 +121,15 @@ impl Running {
         let count = thread::available_parallelism().unwrap_or(NonZeroUsize::MIN);
         let lanes = Lanes::start(count, service, tokens.goaway.clone())?;
         ProcessMetrics::new(SystemTime::now(), lanes.open_connections()).register(&mut registry);
-        let grpc = acceptor::accept(bound.grpc, lanes.doors(), tokens.goaway.clone());
+        tls.start(&vitals, &tokens.end, &mut registry);
+        let grpc = acceptor::accept(grpc, tls.grpc, lanes.doors(), tokens.goaway.clone());
         vitals.spawn("grpc_acceptor", tokens.goaway.clone(), grpc);
 
         let routes = ops::routes(Arc::clone(&readiness), registry, &health, &tokens.goaway);
         let (door, accepted) = Door::new(ops::SEATS);
         let serve_ops = lanes::serve(ops::server(), routes, accepted, tokens.end.clone());
         vitals.spawn("ops", tokens.end.clone(), serve_ops);
-        let ops = acceptor::accept(bound.ops, vec![door], tokens.end.clone());
+        let ops = acceptor::accept(ops, None, vec![door], tokens.end.clone());
         vitals.spawn("ops_acceptor", tokens.end.clone(), ops);
 
         probe_once(&store, &readiness).await;

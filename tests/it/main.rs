@@ -6,4 +6,5 @@ mod e2e_check;
 mod e2e_fault;
 mod e2e_serve;
 mod e2e_store;
+mod e2e_tls;
 mod support;

@@ -1,22 +1,26 @@
 //! What the end-to-end tests stand on: real processes, each owned by one test, and raw HTTP/1.1, so that a test says exactly which
 //! bytes it sends.
 
+mod authority;
 mod backend;
 mod client;
 mod envoy;
 mod latchkey;
 mod message;
 mod process;
+mod tls;
 
 use std::path::PathBuf;
 use std::thread;
 use std::time::{Duration, Instant};
 
+pub(crate) use authority::{Authority, Pair};
 pub(crate) use backend::Backend;
 pub(crate) use client::{Client, Response};
 pub(crate) use envoy::Envoy;
 pub(crate) use latchkey::{CHATS, Home, Key, Latchkey, UNAUTHENTICATED};
 pub(crate) use process::{Finished, Process, buf, run};
+pub(crate) use tls::TlsClient;
 
 /// How long anything may take to start.
 pub(crate) const START: Duration = Duration::from_secs(20);
@@ -71,6 +75,6 @@ pub(crate) fn wait_for<T>(what: &str, limit: Duration, mut probe: impl FnMut() -
 }
 
 /// A path inside the repository.
-fn in_repository(path: &str) -> PathBuf {
+pub(crate) fn in_repository(path: &str) -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR")).join(path)
 }
