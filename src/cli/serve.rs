@@ -4,6 +4,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use super::Environment;
+use crate::config::{FileWatch, Source};
 use crate::server;
 
 /// The server's arguments.
@@ -19,8 +20,16 @@ pub(super) struct ServeArgs {
 
 pub(super) fn run(args: ServeArgs, environment: &Environment) -> anyhow::Result<ExitCode> {
     let config = super::named_config(args.config, environment);
+    // Before the file is read, so that no change after that goes unseen.
+    let file = FileWatch::new(config.clone());
     match super::config::load_settings(config.as_deref(), environment) {
-        Ok(loaded) => server::run(loaded, args.addresses_file.as_deref()),
+        Ok(loaded) => {
+            let source = Source {
+                file: config,
+                environment: environment.clone(),
+            };
+            server::run(loaded, source, file, args.addresses_file.as_deref())
+        }
         Err(exit_code) => Ok(exit_code),
     }
 }

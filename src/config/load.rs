@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::fs::File;
 use std::io::Read as _;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use super::reader::Reader;
 use super::settings::Settings;
@@ -24,6 +24,22 @@ pub struct Loaded {
     pub settings: Settings,
     /// One line each: what is configured and not served yet.
     pub notices: Vec<Notice>,
+}
+
+/// Where settings come from, for those who read them more than once.
+#[derive(Clone, Debug)]
+pub struct Source {
+    /// The file; without one, the embedded defaults.
+    pub file: Option<PathBuf>,
+    /// The environment that the process was started with.
+    pub environment: BTreeMap<String, String>,
+}
+
+impl Source {
+    /// Reads it as it is now.
+    pub fn load(&self) -> Result<Loaded, SettingsError> {
+        load(self.file.as_deref(), &self.environment)
+    }
 }
 
 /// Something configured that this version does not serve.

@@ -3,6 +3,7 @@
 //! The file becomes a `tree` that knows the place of every value, is laid over the documented defaults, and the
 //! environment over both (`overrides`); then every section is `read` and every mistake collected (`reader`).
 
+mod change;
 mod load;
 mod notices;
 mod overrides;
@@ -13,7 +14,8 @@ mod settings;
 mod tree;
 mod watch;
 
-pub use load::{DEFAULT_FILE, Loaded, Notice, SettingsError, load};
+pub use change::PolicyVersion;
+pub use load::{DEFAULT_FILE, Loaded, Notice, SettingsError, Source, load};
 pub use pattern::{InvalidPattern, PathPattern, Segment};
 pub use settings::*;
 pub use watch::FileWatch;

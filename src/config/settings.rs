@@ -269,7 +269,7 @@ pub enum SourceKind {
 }
 
 /// A Kinde-style verify endpoint.
-#[derive(Clone, Debug)]
+#[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Remote {
     /// https only, but for loopback.
     pub verify_url: Box<str>,
@@ -280,7 +280,7 @@ pub struct Remote {
 }
 
 /// How Latchkey shows itself to the verify endpoint.
-#[derive(Clone, Debug)]
+#[derive(Clone, PartialEq, Eq, Debug)]
 pub enum RemoteAuth {
     /// OAuth 2.0 client credentials (RFC 6749 §4.4).
     Client {
@@ -531,7 +531,7 @@ pub const ALL_PERMISSIONS: [&str; 9] = [
 ];
 
 /// Who may use the key API. Parsed and checked; not served by this version.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct Management {
     /// Static tokens.
     pub tokens: Vec<ManagementToken>,

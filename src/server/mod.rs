@@ -2,7 +2,8 @@
 //!
 //! There are two kinds of runtimes. Lanes serve gRPC, one thread a core, and never wait for the world. The *waiting*
 //! runtime has everything that does: acceptors, the store, the ops listener. An acceptor hands each new connection to the
-//! least loaded lane. `parts` opens what is served, `start` serves it, `drain` ends it.
+//! least loaded lane. `parts` opens what is served, `start` serves it, `reload` changes
+//! it, `drain` ends it.
 
 mod acceptor;
 mod connection;
@@ -12,6 +13,7 @@ mod lanes;
 mod listener;
 mod ops;
 mod parts;
+mod reload;
 mod signals;
 mod start;
 mod streams;
@@ -24,14 +26,16 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context;
+use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use tracing::{error, warn};
 
 pub use listener::BindError;
 pub use tls::TlsError;
 
-use crate::config::{Drain, Loaded, Settings};
-use crate::telemetry::logs;
+use crate::config::{Drain, FileWatch, Loaded, Settings, Source};
+use crate::telemetry::{LogLevel, logs};
+use reload::Trigger;
 use signals::Signals;
 use start::{Bound, Running, Tokens};
 use vital::Vitals;
@@ -42,10 +46,16 @@ const LAST_MOMENT: Duration = Duration::from_millis(100);
 /// Serves until SIGTERM or SIGINT, and drains then: exit code 0. A second signal ends it at once, with 143 or 130 as if it had
 /// killed the process; a vital part that fails, with 1. With a notice that forbids the start: 2.
 ///
-/// The addresses that were bound are written to `addresses_file` once everything is served.
-pub fn run(loaded: Loaded, addresses_file: Option<&Path>) -> anyhow::Result<ExitCode> {
+/// The addresses that were bound are written to `addresses_file` once everything is served. `loaded` was read from `source`,
+/// and `file` watches it since before.
+pub fn run(
+    loaded: Loaded,
+    source: Source,
+    file: FileWatch,
+    addresses_file: Option<&Path>,
+) -> anyhow::Result<ExitCode> {
     let Loaded { settings, notices } = loaded;
-    logs::init(&settings.telemetry)?;
+    let log_level = logs::init(&settings.telemetry)?;
     for notice in notices.iter().filter(|notice| !notice.stops_start) {
         warn!("{}", notice.text);
     }
@@ -62,17 +72,29 @@ pub fn run(loaded: Loaded, addresses_file: Option<&Path>) -> anyhow::Result<Exit
         .enable_all()
         .build()
         .context("starting the waiting runtime")?;
-    let ended = waiting.block_on(serve(settings, addresses_file));
+    let ended = waiting.block_on(serve(Arc::new(settings), log_level, source, file, addresses_file));
     waiting.shutdown_timeout(LAST_MOMENT);
     ended
 }
 
-async fn serve(settings: Settings, addresses_file: Option<&Path>) -> anyhow::Result<ExitCode> {
+async fn serve(
+    settings: Arc<Settings>,
+    log_level: LogLevel,
+    source: Source,
+    file: FileWatch,
+    addresses_file: Option<&Path>,
+) -> anyhow::Result<ExitCode> {
     let mut signals = Signals::new().context("listening to signals")?;
+    let trigger = Trigger {
+        source,
+        file,
+        hangups: signals::hangups().context("listening to SIGHUP")?,
+    };
     let stop = CancellationToken::new();
+    let (settings, in_force) = watch::channel(settings);
     let served = async {
-        let running = start(settings.clone(), addresses_file).await?;
-        until(running, &stop, settings.drain).await
+        let running = start(settings, log_level, trigger, addresses_file).await?;
+        until(running, &stop, || in_force.borrow().drain).await
     };
     tokio::select! {
         served = served => served.map(|()| ExitCode::SUCCESS),
@@ -87,10 +109,16 @@ async fn second_signal(signals: &mut Signals, stop: &CancellationToken) -> u8 {
     signals.next().await
 }
 
-async fn start(settings: Settings, addresses_file: Option<&Path>) -> anyhow::Result<Running> {
-    let bound = Bound::bind(&settings.listen).await?;
+async fn start(
+    settings: watch::Sender<Arc<Settings>>,
+    log_level: LogLevel,
+    trigger: Trigger,
+    addresses_file: Option<&Path>,
+) -> anyhow::Result<Running> {
+    let listen = settings.borrow().listen.clone();
+    let bound = Bound::bind(&listen).await?;
     let (vitals, tokens) = (Vitals::new(), Tokens::default());
-    let parts = parts::open(Arc::new(settings), &vitals, &tokens.end).await?;
+    let parts = parts::open(settings, log_level, trigger, &vitals, &tokens.end).await?;
     let running = Running::start(bound, parts, vitals, tokens).await?;
     if let Some(file) = addresses_file {
         running
@@ -101,11 +129,15 @@ async fn start(settings: Settings, addresses_file: Option<&Path>) -> anyhow::Res
     Ok(running)
 }
 
-/// Serves until `stop` and drains then; fails when a vital part ends early.
-async fn until(mut running: Running, stop: &CancellationToken, pace: Drain) -> anyhow::Result<()> {
+/// Serves until `stop` and drains then, at the pace that holds by then; fails when a vital part ends early.
+async fn until(
+    mut running: Running,
+    stop: &CancellationToken,
+    pace: impl Fn() -> Drain,
+) -> anyhow::Result<()> {
     tokio::select! {
         () = stop.cancelled() => {
-            drain::drain(running, pace).await;
+            drain::drain(running, pace()).await;
             Ok(())
         }
         end = running.first_end() => {

@@ -5,8 +5,10 @@ use std::sync::Arc;
 use anyhow::bail;
 use futures_util::future::BoxFuture;
 use tokio::runtime::Handle;
+use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
+use super::reload::{Reloader, Target, Trigger};
 use super::vital::Vitals;
 use crate::authorizer::Authorizer;
 use crate::config::{Settings, StoreUrl};
@@ -14,7 +16,7 @@ use crate::decision::Policy;
 use crate::envoy::{self, CheckLayer};
 use crate::keys::{KeyCache, SqliteStore, StoreSource};
 use crate::limits::LocalLimits;
-use crate::telemetry::{CheckMetrics, Registry};
+use crate::telemetry::{CheckMetrics, LogLevel, Registry};
 
 /// Subjects of rate limits that are counted at a time: about 150 bytes each.
 const MAX_LIMIT_SUBJECTS: usize = 1_000_000;
@@ -37,10 +39,13 @@ pub(super) struct Parts<L> {
 /// Opens the store, compiles the policy, and puts the authorizer together. What has to run beside it becomes one of `vitals`.
 /// To be called on the waiting runtime.
 pub(super) async fn open(
-    settings: Arc<Settings>,
+    in_force: watch::Sender<Arc<Settings>>,
+    log_level: LogLevel,
+    trigger: Trigger,
     vitals: &Vitals,
     stop: &CancellationToken,
 ) -> anyhow::Result<Parts<CheckLayer>> {
+    let settings = Arc::clone(&in_force.borrow());
     let StoreUrl::Sqlite(path) = &settings.store else {
         bail!("this version stores keys in SQLite only");
     };
@@ -61,9 +66,20 @@ pub(super) async fn open(
         Ok(())
     });
 
-    let authorizer = Authorizer::new(Policy::compile(settings), keys, limits, checks);
+    let policy = Policy::compile(settings);
+    let authorizer = Arc::new(Authorizer::new(policy, Arc::clone(&keys), limits, checks));
+    let target = Target {
+        authorizer: Arc::clone(&authorizer),
+        keys,
+        log_level,
+        settings: in_force,
+    };
+    let reloader = Reloader::new(trigger, target);
+    reloader.metrics().register(&mut registry);
+    vitals.spawn("config_reload", stop.clone(), reloader.run(stop.clone()));
+
     Ok(Parts {
-        front: CheckLayer::new(Arc::new(authorizer)),
+        front: CheckLayer::new(authorizer),
         descriptors: vec![envoy::FILE_DESCRIPTOR_SET],
         store: Box::new(move || {
             let store = store.clone();

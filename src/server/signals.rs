@@ -1,8 +1,13 @@
-//! What the system tells the process: SIGTERM and SIGINT.
+//! What the system tells the process: SIGTERM, SIGINT and SIGHUP.
 
 use std::io;
 
 use tokio::signal::unix::{Signal, SignalKind, signal};
+
+/// SIGHUP, which asks for a reload and from here on no longer kills the process.
+pub(super) fn hangups() -> io::Result<Signal> {
+    signal(SignalKind::hangup())
+}
 
 /// The signals that ask for an end.
 #[derive(Debug)]

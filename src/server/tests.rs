@@ -98,7 +98,7 @@ impl TestServer {
         let stop = CancellationToken::new();
         let stopped = stop.clone();
         let served =
-            tokio::spawn(async move { until(running, &stopped, Drain { settle, grace: GRACE }).await });
+            tokio::spawn(async move { until(running, &stopped, || Drain { settle, grace: GRACE }).await });
         Self {
             grpc,
             ops,
@@ -397,14 +397,10 @@ async fn a_vital_task_that_breaks_ends_the_server() {
     let stop = CancellationToken::new();
     let error = timeout(
         LIMIT,
-        until(
-            running,
-            &stop,
-            Drain {
-                settle: LIMIT,
-                grace: LIMIT,
-            },
-        ),
+        until(running, &stop, || Drain {
+            settle: LIMIT,
+            grace: LIMIT,
+        }),
     )
     .await
     .unwrap();

@@ -3,11 +3,12 @@
 //! One event is one line, whatever is in it: JSON escapes by itself, and `OneLine` escapes what text would let through, so
 //! that nobody can begin a second line, or speak to a terminal, through a value that was logged.
 
+use std::fmt;
 use std::io::{self, Write};
 
 use tracing::Subscriber;
-use tracing_subscriber::EnvFilter;
 use tracing_subscriber::util::{SubscriberInitExt, TryInitError};
+use tracing_subscriber::{EnvFilter, reload};
 
 use crate::config::{LogFormat, Telemetry};
 
@@ -27,25 +28,68 @@ pub enum LogError {
     /// Someone else of this process logs already.
     #[error("logs of this process go elsewhere already")]
     Taken(#[from] TryInitError),
+    /// The level cannot be changed any more.
+    #[error("the level of the logs cannot be changed")]
+    Fixed(#[from] reload::Error),
+}
+
+/// The level of the logs that were begun with [`init`]; it can be changed while they are written.
+pub struct LogLevel {
+    replace: Box<dyn Fn(EnvFilter) -> Result<(), reload::Error> + Send + Sync>,
+}
+
+impl LogLevel {
+    /// From here on events are chosen by this level or filter, as `telemetry.log.level` writes it.
+    pub fn set(&self, level: &str) -> Result<(), LogError> {
+        Ok((self.replace)(filter(level)?)?)
+    }
+}
+
+impl fmt::Debug for LogLevel {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("LogLevel").finish_non_exhaustive()
+    }
 }
 
 /// Sends the events of the whole process to standard error.
-pub fn init(settings: &Telemetry) -> Result<(), LogError> {
-    Ok(subscriber(settings, io::stderr)?.try_init()?)
+pub fn init(settings: &Telemetry) -> Result<LogLevel, LogError> {
+    let (subscriber, level) = subscriber(settings, io::stderr)?;
+    subscriber.try_init()?;
+    Ok(level)
 }
+
+type Lines = Box<dyn Subscriber + Send + Sync>;
 
 fn subscriber<W: Write + 'static>(
     settings: &Telemetry,
     writer: impl Fn() -> W + Send + Sync + 'static,
-) -> Result<Box<dyn Subscriber + Send + Sync>, LogError> {
-    let filter = EnvFilter::try_new(&*settings.log_level).map_err(|error| LogError::Filter {
-        filter: settings.log_level.clone(),
-        cause: error.to_string().into(),
-    })?;
-    let lines = tracing_subscriber::fmt().with_env_filter(filter).with_ansi(false);
+) -> Result<(Lines, LogLevel), LogError> {
+    let lines = tracing_subscriber::fmt()
+        .with_env_filter(filter(&settings.log_level)?)
+        .with_ansi(false);
+    // The two differ in type from here on.
     Ok(match settings.log_format {
-        LogFormat::Json => Box::new(lines.json().flatten_event(true).with_writer(writer).finish()),
-        LogFormat::Text => Box::new(lines.with_writer(move || OneLine(writer())).finish()),
+        LogFormat::Json => {
+            let lines = lines.json().flatten_event(true).with_writer(writer);
+            let lines = lines.with_filter_reloading();
+            let handle = lines.reload_handle();
+            let replace = Box::new(move |filter| handle.reload(filter));
+            (Box::new(lines.finish()), LogLevel { replace })
+        }
+        LogFormat::Text => {
+            let lines = lines.with_writer(move || OneLine(writer()));
+            let lines = lines.with_filter_reloading();
+            let handle = lines.reload_handle();
+            let replace = Box::new(move |filter| handle.reload(filter));
+            (Box::new(lines.finish()), LogLevel { replace })
+        }
+    })
+}
+
+fn filter(level: &str) -> Result<EnvFilter, LogError> {
+    EnvFilter::try_new(level).map_err(|error| LogError::Filter {
+        filter: level.into(),
+        cause: error.to_string().into(),
     })
 }
 
@@ -112,7 +156,7 @@ mod tests {
             otlp_endpoint: None,
         };
         let writer = kept.clone();
-        tracing::subscriber::with_default(subscriber(&settings, move || writer.clone()).unwrap(), log);
+        tracing::subscriber::with_default(subscriber(&settings, move || writer.clone()).unwrap().0, log);
         let bytes = kept.0.lock().unwrap().clone();
         String::from_utf8(bytes).unwrap()
     }
@@ -149,6 +193,32 @@ mod tests {
             !written.contains("not this") && written.contains("but this"),
             "{written:?}"
         );
+    }
+
+    #[test]
+    fn the_level_can_change_while_lines_are_written() {
+        for log_format in [LogFormat::Json, LogFormat::Text] {
+            let kept = Kept::default();
+            let settings = Telemetry {
+                log_format,
+                log_level: "info".into(),
+                otlp_endpoint: None,
+            };
+            let writer = kept.clone();
+            let (lines, level) = subscriber(&settings, move || writer.clone()).unwrap();
+            tracing::subscriber::with_default(lines, || {
+                tracing::debug!("before");
+                level.set("debug").unwrap();
+                tracing::debug!("between");
+                assert!(level.set("latchkey=loud").is_err());
+                tracing::debug!("still");
+                level.set("warn").unwrap();
+                tracing::info!("after");
+            });
+            let written = String::from_utf8(kept.0.lock().unwrap().clone()).unwrap();
+            let told = ["before", "between", "still", "after"].map(|word| written.contains(word));
+            assert_eq!(told, [false, true, true, false], "{log_format:?}: {written}");
+        }
     }
 
     #[test]

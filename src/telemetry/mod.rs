@@ -10,5 +10,6 @@ mod process;
 
 pub use checks::{CheckMetrics, PolicyCounters};
 pub(crate) use family::family;
+pub use logs::LogLevel;
 pub use process::{ProcessMetrics, render};
 pub use prometheus_client::registry::Registry;

@@ -72,6 +72,21 @@ async fn every_way_to_replace_a_file_is_told_once() {
     }
 }
 
+/// With a second for the rest, a good edit is in force within two.
+#[tokio::test(start_paused = true)]
+async fn a_change_is_told_within_a_second() {
+    let folder = Folder::new();
+    let path = folder.file("file", "old");
+    let mut watch = FileWatch::new([path.clone()]);
+    for edit in 0..10 {
+        // At another moment between two looks each time.
+        let _ = timeout(Duration::from_millis(37 * edit), watch.changed()).await;
+        fs::write(&path, edit.to_string()).unwrap();
+        let told = timeout(Duration::from_secs(1), watch.changed()).await;
+        assert!(told.is_ok(), "edit {edit}");
+    }
+}
+
 #[tokio::test(start_paused = true)]
 async fn the_same_content_is_no_news() {
     let folder = Folder::new();

@@ -16,6 +16,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::{Duration, Instant};
 
+use arc_swap::ArcSwap;
 use tokio::runtime::Handle;
 use tokio::sync::Semaphore;
 use tokio::time::timeout_at;
@@ -67,7 +68,8 @@ pub enum Remembered {
 /// The cache before one source. Its keys are whole digests, and one cache never serves two sources.
 pub struct KeyCache {
     source: Arc<dyn KeySource>,
-    settings: CacheSettings,
+    /// Their times; the sizes are those of the start.
+    settings: ArcSwap<CacheSettings>,
     waiting: Handle,
     known: Bounded<Known>,
     unknown: Bounded<Unknown>,
@@ -120,7 +122,7 @@ impl KeyCache {
         let cache = settings.cache;
         Arc::new(Self {
             source,
-            settings: cache,
+            settings: ArcSwap::from_pointee(cache),
             waiting,
             known: Bounded::new(cache.max_keys, metrics.known()),
             unknown: Bounded::new(cache.max_unknown_keys, metrics.unknown()),
@@ -137,6 +139,12 @@ impl KeyCache {
     /// The metrics of this cache.
     pub fn metrics(&self) -> &CacheMetrics {
         &self.metrics
+    }
+
+    /// From here on answers are kept for these times. What is remembered already keeps the times that it was given, and the
+    /// numbers of keys stay as they were.
+    pub fn set_times(&self, settings: CacheSettings) {
+        self.settings.store(Arc::new(settings));
     }
 
     /// Whether the source can know a key of this form at all.
@@ -363,20 +371,19 @@ impl KeyCache {
     /// Remembers an answer of the source; called while no `forget` of this key can come in between.
     fn keep(&self, digest: KeyDigest, answer: &Option<Arc<KeyRecord>>, asked_at: Instant) {
         let now = Instant::now();
+        let settings = self.settings.load();
         match answer {
             Some(record) => {
                 self.unknown.remove(&digest);
-                self.known.insert(
-                    digest,
-                    Known::new(Arc::clone(record), &self.settings, asked_at, now),
-                );
+                self.known
+                    .insert(digest, Known::new(Arc::clone(record), &settings, asked_at, now));
             }
             None => {
                 self.known.remove(&digest);
                 self.unknown.insert(
                     digest,
                     Unknown {
-                        until: now + self.settings.negative_ttl,
+                        until: now + settings.negative_ttl,
                     },
                 );
             }

@@ -8,6 +8,7 @@ use std::process::Command;
 use serde_json::Value;
 use tempfile::TempDir;
 
+use super::client::Client;
 use super::process::{Finished, Process, run};
 use super::{START, wait_for};
 
@@ -85,6 +86,11 @@ impl Home {
 
     /// Starts a server and waits until it serves. `name` tells it from others of this home.
     pub(crate) fn start(&self, name: &str) -> Latchkey {
+        self.start_with(name, &[])
+    }
+
+    /// The same with variables in its environment, which is empty otherwise.
+    pub(crate) fn start_with(&self, name: &str, environment: &[(&str, &str)]) -> Latchkey {
         let (addresses, log) = (
             self.path().join(format!("{name}.addresses")),
             self.path().join(format!("{name}.log")),
@@ -93,6 +99,7 @@ impl Home {
         let stdout = stderr.try_clone().expect("a file can be shared");
         let mut command = self.command("serve");
         command.arg("--addresses-file").arg(&addresses);
+        command.envs(environment.iter().copied());
         let mut process = Process::spawn(command.stdout(stdout).stderr(stderr));
         let bound = wait_for("the addresses of latchkey", START, || {
             if let Some(status) = process.ended() {
@@ -108,6 +115,7 @@ impl Home {
             process,
             grpc: address("grpc").expect("a gRPC address"),
             ops: address("ops").expect("an ops address"),
+            log,
         }
     }
 
@@ -168,4 +176,23 @@ pub(crate) struct Latchkey {
     pub(crate) process: Process,
     pub(crate) grpc: SocketAddr,
     pub(crate) ops: SocketAddr,
+    log: PathBuf,
+}
+
+impl Latchkey {
+    /// The value of a metric, with its labels as `/metrics` writes them; 0 if it is not there.
+    pub(crate) fn metric(&self, name: &str) -> f64 {
+        let metrics = Client::new(self.ops).get("/metrics", &[]).body;
+        let value = |line: &str| line.strip_prefix(name)?.strip_prefix(' ')?.parse().ok();
+        metrics.lines().find_map(value).unwrap_or(0.0)
+    }
+
+    /// The events that were logged so far, as JSON.
+    pub(crate) fn logged(&self) -> Vec<Value> {
+        let lines = fs::read_to_string(&self.log).unwrap_or_default();
+        lines
+            .lines()
+            .filter_map(|line| serde_json::from_str(line).ok())
+            .collect()
+    }
 }

@@ -18,8 +18,17 @@ impl Process {
 
     /// Asks it to end, as Kubernetes does.
     pub(crate) fn terminate(&self) {
+        self.signal("-TERM");
+    }
+
+    /// Asks it to read its configuration again.
+    pub(crate) fn hang_up(&self) {
+        self.signal("-HUP");
+    }
+
+    fn signal(&self, signal: &str) {
         let killed = Command::new("kill")
-            .args(["-TERM", &self.0.id().to_string()])
+            .args([signal, &self.0.id().to_string()])
             .status();
         assert!(killed.expect("kill can be run").success());
     }
