@@ -172,7 +172,7 @@ impl<'r> Case<'_, 'r> {
     fn without_key(self, next: Next<'r>) -> Result<Outcome<'r>, (Self, Candidate<'r>)> {
         match next {
             Next::Decided { decision, route } => Ok(self.end(decision, route, None, None)),
-            Next::Unverified { denial, route } => Ok(self.unverified(denial, route, None)),
+            Next::Unverified { denial, route } => Ok(self.unverified(denial, route.ok(), None)),
             Next::Verify(candidate) if self.authorizer.keys.can_know(candidate.key()) => {
                 Err((self, candidate))
             }

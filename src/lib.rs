@@ -7,6 +7,7 @@ pub mod cli;
 pub mod config;
 pub mod decision;
 pub mod envoy;
+pub mod explain;
 pub mod http;
 pub mod keys;
 pub mod limits;

@@ -2,6 +2,7 @@
 //!
 //! Exit codes: 0 done; 1 it could not be done; 2 the command line or the configuration is wrong; 3 `check` says deny.
 
+mod check;
 mod config;
 mod keys;
 mod serve;
@@ -28,6 +29,8 @@ struct Cli {
 enum Command {
     /// Run the server
     Serve(serve::ServeArgs),
+    /// Say what would become of a request, and why; exits with 0 for allow and 3 for deny
+    Check(check::CheckArgs),
     /// Create, list, show and revoke keys
     #[command(subcommand)]
     Keys(keys::KeysCommand),
@@ -58,6 +61,7 @@ pub fn run(
     };
     let done = match cli.command {
         Command::Serve(args) => serve::run(args, &environment),
+        Command::Check(args) => check::run(args, &environment),
         Command::Keys(command) => keys::run(command, &environment),
         Command::Config(command) => config::run(command, &environment),
     };

@@ -9,9 +9,9 @@ mod notices;
 mod overrides;
 mod pattern;
 mod read;
-mod reader;
+pub(crate) mod reader;
 mod settings;
-mod tree;
+pub(crate) mod tree;
 mod watch;
 
 pub use change::PolicyVersion;

@@ -17,13 +17,13 @@ const MAX_MISTAKES: usize = 200;
 
 /// Every mistake found so far.
 #[derive(Default)]
-pub(super) struct Reader {
+pub(crate) struct Reader {
     mistakes: Vec<(Place, String)>,
     left_out: usize,
 }
 
 /// A map that is being read field by field.
-pub(super) struct Fields<'t> {
+pub(crate) struct Fields<'t> {
     what: &'t str,
     place: &'t Place,
     entries: BTreeMap<&'t str, &'t Entry>,
@@ -31,18 +31,18 @@ pub(super) struct Fields<'t> {
 
 impl<'t> Fields<'t> {
     /// The value of a field; `null` is as good as absent.
-    pub(super) fn get(&self, name: &str) -> Option<&'t Node> {
+    pub(crate) fn get(&self, name: &str) -> Option<&'t Node> {
         let entry = self.entries.get(name)?;
         (!matches!(entry.node.value, Value::Null)).then_some(&entry.node)
     }
 
     /// Where the map begins.
-    pub(super) fn place(&self) -> &'t Place {
+    pub(crate) fn place(&self) -> &'t Place {
         self.place
     }
 
     /// The value of a field that has to be there.
-    pub(super) fn require(&self, reader: &mut Reader, name: &str) -> Option<&'t Node> {
+    pub(crate) fn require(&self, reader: &mut Reader, name: &str) -> Option<&'t Node> {
         let node = self.get(name);
         if node.is_none() {
             reader.mistake(self.place, format!("missing field `{name}` in {}", self.what));
@@ -53,7 +53,7 @@ impl<'t> Fields<'t> {
 
 impl Reader {
     /// Notes a mistake.
-    pub(super) fn mistake(&mut self, place: &Place, message: impl Into<String>) {
+    pub(crate) fn mistake(&mut self, place: &Place, message: impl Into<String>) {
         if self.mistakes.len() < MAX_MISTAKES {
             self.mistakes.push((place.clone(), message.into()));
         } else {
@@ -62,12 +62,12 @@ impl Reader {
     }
 
     /// Whether there is none so far.
-    pub(super) fn is_clean(&self) -> bool {
+    pub(crate) fn is_clean(&self) -> bool {
         self.mistakes.is_empty()
     }
 
     /// One line a mistake, in the order of the file.
-    pub(super) fn into_lines(mut self, file: &str) -> Vec<String> {
+    pub(crate) fn into_lines(mut self, file: &str) -> Vec<String> {
         self.mistakes.sort();
         // One mistake can be met twice, through an alias.
         self.mistakes.dedup();
@@ -91,7 +91,7 @@ impl Reader {
     }
 
     /// A map with these fields and no others.
-    pub(super) fn fields<'t>(&mut self, node: &'t Node, what: &'t str, known: &[&str]) -> Option<Fields<'t>> {
+    pub(crate) fn fields<'t>(&mut self, node: &'t Node, what: &'t str, known: &[&str]) -> Option<Fields<'t>> {
         let Value::Map(entries) = &node.value else {
             return self.wrong_kind(node, &format!("a map for {what}"));
         };
@@ -113,7 +113,7 @@ impl Reader {
     }
 
     /// A map whose names are the user's own.
-    pub(super) fn named<'t>(&mut self, node: &'t Node, what: &str, most: usize) -> Option<&'t [Entry]> {
+    pub(crate) fn named<'t>(&mut self, node: &'t Node, what: &str, most: usize) -> Option<&'t [Entry]> {
         let Value::Map(entries) = &node.value else {
             return self.wrong_kind(node, &format!("a map of {what}"));
         };
@@ -122,7 +122,7 @@ impl Reader {
     }
 
     /// A list of at most `most`.
-    pub(super) fn list<'t>(&mut self, node: &'t Node, what: &str, most: usize) -> Option<&'t [Node]> {
+    pub(crate) fn list<'t>(&mut self, node: &'t Node, what: &str, most: usize) -> Option<&'t [Node]> {
         let Value::List(items) = &node.value else {
             return self.wrong_kind(node, &format!("a list of {what}"));
         };
@@ -142,7 +142,7 @@ impl Reader {
     }
 
     /// A text as it was written. A number or a boolean is none: what was written may not be what YAML made of it.
-    pub(super) fn text<'t>(&mut self, node: &'t Node) -> Option<&'t str> {
+    pub(crate) fn text<'t>(&mut self, node: &'t Node) -> Option<&'t str> {
         match &node.value {
             Value::Text(text) | Value::Untyped(text) => Some(text),
             Value::Bool(_) | Value::Integer(_) | Value::Float(_) => {
@@ -157,7 +157,7 @@ impl Reader {
     }
 
     /// A text for people: of `length` characters, none of them a control character.
-    pub(super) fn printable(
+    pub(crate) fn printable(
         &mut self,
         node: &Node,
         what: &str,
@@ -176,7 +176,7 @@ impl Reader {
     }
 
     /// The name of something: `[A-Za-z0-9._-]{1,64}`.
-    pub(super) fn name(&mut self, node: &Node, what: &str) -> Option<Box<str>> {
+    pub(crate) fn name(&mut self, node: &Node, what: &str) -> Option<Box<str>> {
         let text = self.text(node)?;
         if self.is_name(text, &node.place, what) {
             Some(text.into())
@@ -186,7 +186,7 @@ impl Reader {
     }
 
     /// Whether a text is a name; notes a mistake when it is not.
-    pub(super) fn is_name(&mut self, text: &str, place: &Place, what: &str) -> bool {
+    pub(crate) fn is_name(&mut self, text: &str, place: &Place, what: &str) -> bool {
         let good = |byte: u8| byte.is_ascii_alphanumeric() || b"._-".contains(&byte);
         let is_name = (1..=64).contains(&text.len()) && text.bytes().all(good);
         if !is_name {
@@ -202,7 +202,7 @@ impl Reader {
     }
 
     /// A text that a type of ours can read.
-    pub(super) fn parsed<T: FromStr>(&mut self, node: &Node) -> Option<T>
+    pub(crate) fn parsed<T: FromStr>(&mut self, node: &Node) -> Option<T>
     where
         T::Err: fmt::Display,
     {
@@ -215,7 +215,7 @@ impl Reader {
     }
 
     /// The path of a file, relative to the working directory.
-    pub(super) fn path(&mut self, node: &Node) -> Option<PathBuf> {
+    pub(crate) fn path(&mut self, node: &Node) -> Option<PathBuf> {
         let text = self.text(node)?;
         if text.is_empty() || text.contains('\0') {
             self.mistake(&node.place, "expected the path of a file");
@@ -225,7 +225,7 @@ impl Reader {
     }
 
     /// A whole number within bounds.
-    pub(super) fn whole(&mut self, node: &Node, bounds: RangeInclusive<u32>) -> Option<u32> {
+    pub(crate) fn whole(&mut self, node: &Node, bounds: RangeInclusive<u32>) -> Option<u32> {
         let number = match &node.value {
             Value::Integer(number) => Some(*number),
             Value::Untyped(text) => text.parse().ok(),
@@ -251,7 +251,7 @@ impl Reader {
     }
 
     /// A number, of which the caller checks the bounds.
-    pub(super) fn number(&mut self, node: &Node) -> Option<f64> {
+    pub(crate) fn number(&mut self, node: &Node) -> Option<f64> {
         match &node.value {
             Value::Float(number) => Some(*number),
             // Far below 2^53 where it matters; larger ones are out of every bound.
@@ -264,7 +264,7 @@ impl Reader {
     }
 
     /// `true` or `false`.
-    pub(super) fn boolean(&mut self, node: &Node) -> Option<bool> {
+    pub(crate) fn boolean(&mut self, node: &Node) -> Option<bool> {
         match &node.value {
             Value::Bool(value) => Some(*value),
             Value::Untyped(text) if text.eq_ignore_ascii_case("true") => Some(true),
@@ -274,7 +274,7 @@ impl Reader {
     }
 
     /// A duration such as `15m` or `400ms`, within bounds.
-    pub(super) fn duration(&mut self, node: &Node, bounds: RangeInclusive<Duration>) -> Option<Duration> {
+    pub(crate) fn duration(&mut self, node: &Node, bounds: RangeInclusive<Duration>) -> Option<Duration> {
         const EXAMPLE: &str = "a duration with its unit, such as 400ms, 15m or 90d";
         let (Value::Text(text) | Value::Untyped(text)) = &node.value else {
             return self.wrong_kind(node, EXAMPLE);
@@ -299,7 +299,7 @@ impl Reader {
     }
 
     /// One of a few words.
-    pub(super) fn choice<T: Copy>(&mut self, node: &Node, choices: &[(&str, T)]) -> Option<T> {
+    pub(crate) fn choice<T: Copy>(&mut self, node: &Node, choices: &[(&str, T)]) -> Option<T> {
         let text = self.text(node)?;
         if let Some((_, meaning)) = choices.iter().find(|(word, _)| *word == text) {
             return Some(*meaning);
@@ -316,7 +316,7 @@ impl Reader {
 }
 
 /// What a caller wrote, for a message: quoted, escaped, and not too long.
-pub(super) fn quoted(text: &str) -> String {
+pub(crate) fn quoted(text: &str) -> String {
     let mut short: String = text.chars().take(80).collect();
     if short.len() < text.len() {
         short.push('…');
@@ -331,7 +331,7 @@ fn ticked(name: &str) -> String {
 }
 
 /// `; did you mean "…"?` if a known name is near enough, else nothing.
-pub(super) fn did_you_mean<'n>(written: &str, known: impl IntoIterator<Item = &'n str>) -> String {
+pub(crate) fn did_you_mean<'n>(written: &str, known: impl IntoIterator<Item = &'n str>) -> String {
     // `strsim` takes time by the product of the lengths.
     if written.len() > 100 {
         return String::new();

@@ -11,7 +11,7 @@ use serde_saphyr::{Location, MessageFormatter, Spanned};
 
 /// Where a value was written. Sorted, the mistakes of a file come first, from top to bottom.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Debug)]
-pub(super) enum Place {
+pub(crate) enum Place {
     /// In a file, counted from 1.
     File { line: u64, column: u64 },
     /// In an environment variable.
@@ -22,12 +22,12 @@ pub(super) enum Place {
 
 impl Place {
     /// Whether the user wrote it.
-    pub(super) fn is_of_user(&self) -> bool {
+    pub(crate) fn is_of_user(&self) -> bool {
         !matches!(self, Self::Defaults { .. })
     }
 
     /// The place with the name of its file.
-    pub(super) fn in_file<'p>(&'p self, file: &'p str) -> impl fmt::Display + 'p {
+    pub(crate) fn in_file<'p>(&'p self, file: &'p str) -> impl fmt::Display + 'p {
         struct InFile<'p>(&'p Place, &'p str);
         impl fmt::Display for InFile<'_> {
             fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -44,22 +44,22 @@ impl Place {
 
 /// A value and its place.
 #[derive(Clone, Debug)]
-pub(super) struct Node {
-    pub(super) place: Place,
-    pub(super) value: Value,
+pub(crate) struct Node {
+    pub(crate) place: Place,
+    pub(crate) value: Value,
 }
 
 /// A name in a map, its place, and its value.
 #[derive(Clone, Debug)]
-pub(super) struct Entry {
-    pub(super) name: String,
-    pub(super) place: Place,
-    pub(super) node: Node,
+pub(crate) struct Entry {
+    pub(crate) name: String,
+    pub(crate) place: Place,
+    pub(crate) node: Node,
 }
 
 /// A value of YAML's core schema.
 #[derive(Clone, Debug)]
-pub(super) enum Value {
+pub(crate) enum Value {
     Null,
     Bool(bool),
     Integer(i128),
@@ -73,7 +73,7 @@ pub(super) enum Value {
 
 impl Value {
     /// What it is, for messages.
-    pub(super) fn kind(&self) -> &'static str {
+    pub(crate) fn kind(&self) -> &'static str {
         match self {
             Self::Null => "nothing",
             Self::Bool(_) => "a boolean",
@@ -87,7 +87,7 @@ impl Value {
 
 impl Node {
     /// The value of a field, if this is a map that has it.
-    pub(super) fn get(&self, name: &str) -> Option<&Self> {
+    pub(crate) fn get(&self, name: &str) -> Option<&Self> {
         let Value::Map(entries) = &self.value else {
             return None;
         };
@@ -98,12 +98,12 @@ impl Node {
     }
 
     /// The value under these names, one below the other.
-    pub(super) fn at(&self, names: &[&str]) -> Option<&Self> {
+    pub(crate) fn at(&self, names: &[&str]) -> Option<&Self> {
         names.iter().try_fold(self, |node, name| node.get(name))
     }
 
     /// Gives every value below the place that `place` says.
-    pub(super) fn relocate(&mut self, place: &impl Fn(&Place) -> Place) {
+    pub(crate) fn relocate(&mut self, place: &impl Fn(&Place) -> Place) {
         self.place = place(&self.place);
         match &mut self.value {
             Value::List(items) => items.iter_mut().for_each(|item| item.relocate(place)),
@@ -119,13 +119,13 @@ impl Node {
 }
 
 /// Why a text is no YAML, and where.
-pub(super) struct InvalidYaml {
-    pub(super) place: Place,
-    pub(super) message: String,
+pub(crate) struct InvalidYaml {
+    pub(crate) place: Place,
+    pub(crate) message: String,
 }
 
 /// Reads one YAML document. Duplicate keys are refused; what aliases may expand to, depth and size are bounded.
-pub(super) fn parse(text: &str) -> Result<Node, InvalidYaml> {
+pub(crate) fn parse(text: &str) -> Result<Node, InvalidYaml> {
     let options = serde_saphyr::options! {
         budget: serde_saphyr::budget! { max_depth: 32, max_nodes: 100_000, max_aliases: 1_000, max_anchors: 100 },
         alias_limits: serde_saphyr::alias_limits! { max_total_replayed_events: 20_000 },

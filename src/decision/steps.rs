@@ -40,8 +40,8 @@ pub enum Next<'r> {
     Unverified {
         /// [`Denial::MissingKey`] or [`Denial::InvalidKey`].
         denial: Denial,
-        /// The route, if one was found.
-        route: Option<Arc<CompiledRoute>>,
+        /// The route, or why there is none: something that only a known key is told.
+        route: Result<Arc<CompiledRoute>, NotAllowed>,
     },
     /// Verify this key.
     Verify(Candidate<'r>),
@@ -186,7 +186,7 @@ fn allow_without_key<'r>(ground: Ground, route: &Arc<CompiledRoute>) -> Next<'r>
 fn unverified<'r>(denial: Denial, route: Result<&Arc<CompiledRoute>, NotAllowed>) -> Next<'r> {
     Next::Unverified {
         denial,
-        route: route.ok().cloned(),
+        route: route.cloned(),
     }
 }
 
@@ -198,7 +198,12 @@ impl Candidate<'_> {
 
     /// The route that it is wanted for, if there is one.
     pub fn route(&self) -> Option<&Arc<CompiledRoute>> {
-        self.route.as_ref().ok()
+        self.place().ok()
+    }
+
+    /// The same, or why there is none.
+    pub fn place(&self) -> Result<&Arc<CompiledRoute>, NotAllowed> {
+        self.route.as_ref().map_err(|reason| *reason)
     }
 
     /// Judges the record that the source gave for the key; `now_ms` is milliseconds since the Unix epoch.

@@ -5,10 +5,13 @@
 //! made of `proto/` are the oracle of the tests for both.
 
 mod answer;
+mod ask;
 mod authorization;
 mod codec;
 pub mod messages;
 
+pub use answer::write as write_answer;
+pub use ask::Question;
 pub use authorization::{AUTHORIZATION_SERVICE, CheckLayer, CheckService};
 pub use codec::{CheckView, Malformed};
 

@@ -8,4 +8,5 @@ mod e2e_reload;
 mod e2e_serve;
 mod e2e_store;
 mod e2e_tls;
+mod explain;
 mod support;

@@ -7,7 +7,7 @@
 mod denied;
 mod metadata;
 mod values;
-mod wire;
+pub(super) mod wire;
 
 use tracing::error;
 
@@ -34,7 +34,7 @@ mod field {
 ///
 /// `facts` that no answer can carry make it a denial: text in protocol buffers is UTF-8, and Envoy writes what it is given.
 /// The decision promises not to ask for such things.
-pub(super) fn write(policy: &Policy, outcome: &Outcome<'_>, buffer: Vec<u8>) -> Vec<u8> {
+pub fn write(policy: &Policy, outcome: &Outcome<'_>, buffer: Vec<u8>) -> Vec<u8> {
     let mut writer = Writer::after(buffer);
     match &outcome.decision {
         Decision::Allow(grant) if can_be_written(outcome) => allow(&mut writer, grant, policy, outcome),

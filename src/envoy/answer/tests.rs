@@ -39,7 +39,7 @@ fn decide<'r>(policy: &Policy, request: &'r FakeRequest, record: Option<KeyRecor
     };
     let (decision, route, limit) = match next {
         Next::Decided { decision, route } => (decision, route, None),
-        Next::Unverified { denial, route } => (Decision::Deny(denial), route, None),
+        Next::Unverified { denial, route } => (Decision::Deny(denial), route.ok(), None),
         Next::Verify(candidate) => {
             let route = candidate.route().cloned();
             let admitted = candidate

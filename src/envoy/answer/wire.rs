@@ -1,17 +1,17 @@
 //! Writes the wire format of protocol buffers into one buffer.
 
 /// A buffer that grows by fields.
-pub(super) struct Writer {
+pub(in crate::envoy) struct Writer {
     bytes: Vec<u8>,
 }
 
 impl Writer {
     /// Goes on after what `bytes` holds already.
-    pub(super) fn after(bytes: Vec<u8>) -> Self {
+    pub(in crate::envoy) fn after(bytes: Vec<u8>) -> Self {
         Self { bytes }
     }
 
-    pub(super) fn into_bytes(self) -> Vec<u8> {
+    pub(in crate::envoy) fn into_bytes(self) -> Vec<u8> {
         self.bytes
     }
 
@@ -19,7 +19,7 @@ impl Writer {
     ///
     /// Its length is known only afterwards. One byte is kept free for it, which is enough for nearly all; a longer message is
     /// moved up, which costs less than to count it beforehand.
-    pub(super) fn message(&mut self, field: u32, write: impl FnOnce(&mut Self)) {
+    pub(in crate::envoy) fn message(&mut self, field: u32, write: impl FnOnce(&mut Self)) {
         self.key(field, 2);
         let at = self.bytes.len();
         self.bytes.push(0);
@@ -33,26 +33,26 @@ impl Writer {
     }
 
     /// Text.
-    pub(super) fn text(&mut self, field: u32, text: &str) {
+    pub(in crate::envoy) fn text(&mut self, field: u32, text: &str) {
         self.key(field, 2);
         self.varint(text.len() as u64);
         self.bytes.extend_from_slice(text.as_bytes());
     }
 
     /// A number or the value of an enum.
-    pub(super) fn number(&mut self, field: u32, number: u32) {
+    pub(in crate::envoy) fn number(&mut self, field: u32, number: u32) {
         self.key(field, 0);
         self.varint(number.into());
     }
 
     /// A floating-point number.
-    pub(super) fn double(&mut self, field: u32, number: f64) {
+    pub(in crate::envoy) fn double(&mut self, field: u32, number: f64) {
         self.key(field, 1);
         self.bytes.extend_from_slice(&number.to_le_bytes());
     }
 
     /// Bytes of the text under way: only inside [`Self::message`].
-    pub(super) fn raw(&mut self) -> &mut Vec<u8> {
+    pub(in crate::envoy) fn raw(&mut self) -> &mut Vec<u8> {
         &mut self.bytes
     }
 

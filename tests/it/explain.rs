@@ -1,0 +1,135 @@
+//! `latchkey check` beside a running server: the same decision, and no key in what is shown.
+
+use std::process::Command;
+
+use serde_json::Value;
+
+use crate::support::{Home, run};
+
+fn check(home: &Home, key: Option<&str>, args: &[&str]) -> Command {
+    let mut command = home.command("check");
+    command.args(args);
+    if let Some(key) = key {
+        command.env("LATCHKEY_KEY", key);
+    }
+    command
+}
+
+#[test]
+fn check_explains_offline_what_the_server_decides() {
+    let home = Home::new();
+    let (chats, reader) = (
+        home.chat_key(),
+        home.ai_key(&["read:ai_chats"], &["--user", "u1"]),
+    );
+    let server = home.start("latchkey");
+    let address = server.grpc.to_string();
+    for (key, path, code, reason) in [
+        (Some(&chats), "/ai/chat", 0, "key"),
+        (Some(&reader), "/ai/chat", 3, "insufficient_scope"),
+        (Some(&chats), "/other", 3, "method_not_allowed"),
+        (Some(&chats), "/ai/Chat", 3, "path_twin"),
+        (Some(&chats), "/ai//chat", 3, "invalid_path"),
+        (None, "/ai/chat", 3, "missing_key"),
+        (None, "/healthz", 0, "public"),
+    ] {
+        let key = key.map(|key| &*key.key);
+        let args = [
+            "--method", "POST", "--path", path, "--server", &address, "--output", "json",
+        ];
+        let finished = run(&mut check(&home, key, &args));
+        assert_eq!(finished.code, Some(code), "{path}: {}", finished.stderr);
+        let report: Value = serde_json::from_str(&finished.stdout).expect("JSON");
+        assert_eq!(report["agree"], true, "{path}: {report:#}");
+        assert_eq!(report["server"]["reason"], reason, "{path}");
+        assert_eq!(report["offline"]["reason"], reason, "{path}");
+        if let Some(key) = key {
+            assert!(
+                !finished.stdout.contains(key) && !finished.stderr.contains(key),
+                "{path}"
+            );
+        }
+    }
+}
+
+#[test]
+fn check_decides_many_requests_in_one_run() {
+    let home = Home::new();
+    let key = home.chat_key();
+    let requests = home.path().join("requests.jsonl");
+    let lines = format!(
+        concat!(
+            r#"{{"method": "POST", "path": "/ai/chat", "headers": {{"authorization": "Bearer {key}"}}}}"#,
+            "\n",
+            r#"{{"method": "POST", "path": {{"hex": "2f61692f63686174ff"}}, "headers": [["x-api-key", "{key}"]]}}"#,
+            "\n\n",
+            r#"{{"path": "/ai/chat\u0000?{key}"}}"#,
+            "\n",
+        ),
+        key = key.key
+    );
+    std::fs::write(&requests, lines).expect("the requests can be written");
+    let file = requests.to_string_lossy().into_owned();
+    let finished = run(&mut check(
+        &home,
+        None,
+        &["--requests", &file, "--output", "json"],
+    ));
+    assert_eq!(finished.code, Some(0), "{}", finished.stderr);
+    let reasons: Vec<Value> = finished
+        .stdout
+        .lines()
+        .map(|line| serde_json::from_str::<Value>(line).expect("a line of JSON")["reason"].clone())
+        .collect();
+    assert_eq!(reasons, ["key", "invalid_path", "invalid_path"]);
+    assert!(!finished.stdout.contains(&key.key));
+
+    let text = run(&mut check(&home, None, &["--requests", &file]));
+    assert!(text.stdout.starts_with("allow 200 key"), "{}", text.stdout);
+    assert!(!text.stdout.contains(&key.key), "{}", text.stdout);
+
+    std::fs::write(&requests, "{path: /, nonsense: 1}\n").expect("the requests can be written");
+    let refused = run(&mut check(&home, None, &["--requests", &file]));
+    assert_eq!(refused.code, Some(2));
+    assert!(
+        refused.stderr.contains("line 1:1:11: unknown field `nonsense`"),
+        "{}",
+        refused.stderr
+    );
+}
+
+#[test]
+fn check_makes_no_store_and_says_what_is_missing() {
+    let home = Home::new();
+    let store = home.path().join("latchkey.db");
+    let finished = run(&mut check(&home, Some("lk_x"), &["--path", "/ai/chat"]));
+    assert_eq!(finished.code, Some(3));
+    assert!(
+        finished.stderr.contains("is not there yet"),
+        "{}",
+        finished.stderr
+    );
+    assert!(!store.exists());
+    for (args, code, says) in [
+        (
+            &["--path", "/", "--key-file", "gone"][..],
+            1,
+            "reading the key file gone",
+        ),
+        (
+            &["--path", "/", "--server", "127.0.0.1:1"],
+            1,
+            "no connection to the server at 127.0.0.1:1",
+        ),
+        (
+            &["--path", "/", "--server", "https://localhost"],
+            1,
+            "TLS is not spoken here",
+        ),
+        (&["--path", "/", "--peer", "here"], 2, "invalid IP address"),
+    ] {
+        let finished = run(&mut check(&home, None, args));
+        assert_eq!(finished.code, Some(code), "{args:?}: {}", finished.stderr);
+        assert!(finished.stderr.contains(says), "{args:?}: {}", finished.stderr);
+    }
+}
