@@ -15,7 +15,7 @@ use serde_json::{Value, json};
 use super::Environment;
 use super::config::load_settings;
 use crate::config::{Api, Scope, Settings, StoreUrl};
-use crate::keys::{ApiKey, KeyRecord, KeyStatus, Owner, SqliteStore, StoredKey};
+use crate::keys::{ApiKey, KeyRecord, KeyStatus, KeyType, Owner, SqliteStore, StoredKey};
 
 /// What `latchkey keys` can do.
 #[derive(Subcommand, Debug)]
@@ -170,12 +170,15 @@ fn record(args: &CreateArgs, settings: &Settings) -> Result<KeyRecord, String> {
     let record = KeyRecord {
         id: new_id().map_err(|error| error.to_string())?.into(),
         name: args.name.as_str().into(),
+        key_type: KeyType::of(Some(&owner)),
         owner: Some(owner),
         api_id: Some(api.id.clone()),
         scopes,
         status: KeyStatus::Active,
         expires_at_ms,
         allowed_networks: args.networks.clone(),
+        rate_limit: None,
+        retiring: false,
     };
     SqliteStore::check(&record).map_err(|refused| refused.to_string())?;
     Ok(record)

@@ -29,11 +29,6 @@ pub(super) fn of(settings: &Settings, tree: &Node, defaults: &Node, file: &str) 
         notices.add(&["keys", "source"], true, text);
     }
     notices.add(
-        &["listen", "http"],
-        false,
-        "the http listener (key API) is not served by this version",
-    );
-    notices.add(
         &["management"],
         false,
         "management is not served by this version; use `latchkey keys`",

@@ -13,7 +13,7 @@ use crate::config::{
     Listen, ListenAddress, LogFormat, Management, Per, RateLimit, Route, ScopeRule, Settings, SourceKind,
     StoreUrl, Telemetry, TenantHeaders, Usage,
 };
-use crate::keys::{KeyRecord, KeyStatus, Owner};
+use crate::keys::{KeyRecord, KeyStatus, KeyType, Owner};
 
 /// A request made by hand. Without more ado it comes from 192.0.2.1 and shows what Envoy always sets.
 #[derive(Clone, Debug)]
@@ -253,5 +253,8 @@ pub(crate) fn key_record() -> KeyRecord {
         status: KeyStatus::Active,
         expires_at_ms: None,
         allowed_networks: Vec::new(),
+        key_type: KeyType::Organization,
+        rate_limit: None,
+        retiring: false,
     }
 }

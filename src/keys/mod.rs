@@ -11,7 +11,7 @@ mod source;
 mod store;
 
 pub use cache::{CacheMetrics, KeyCache, Remembered};
-pub use record::{KeyRecord, KeyStatus, Owner};
+pub use record::{KeyRateLimit, KeyRecord, KeyStatus, KeyType, Owner, UnknownKeyType};
 pub use secret::{ApiKey, KeyDigest, NoRandomness};
 pub use source::{KeySource, KeySourceError, Verifying};
 pub use store::{SqliteStore, StoreError, StoreSource, StoredKey};

@@ -1,6 +1,9 @@
 //! The record of a key: everything that is known of it but the secret.
 
 use std::fmt;
+use std::num::NonZeroU32;
+use std::str::FromStr;
+use std::time::Duration;
 
 use ipnet::IpNet;
 
@@ -13,6 +16,8 @@ pub struct KeyRecord {
     pub id: Box<str>,
     /// For people; at most 255 characters.
     pub name: Box<str>,
+    /// Whom it was made for.
+    pub key_type: KeyType,
     /// The trusted context; a remote source may know a key that has none, and then nothing is allowed.
     pub owner: Option<Owner>,
     /// The API that the key belongs to. `None` when the source does not say (a remote verify answer names no API), and then
@@ -26,6 +31,66 @@ pub struct KeyRecord {
     pub expires_at_ms: Option<u64>,
     /// Networks that it may be used from; empty means any.
     pub allowed_networks: Vec<IpNet>,
+    /// Its own limit, which counts in place of those of its routes.
+    pub rate_limit: Option<KeyRateLimit>,
+    /// Whether the presented secret was rotated out, and works only until its grace ends. That end is in `expires_at_ms`.
+    pub retiring: bool,
+}
+
+/// How often one key may be used, on all routes together.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct KeyRateLimit {
+    /// Requests in a window.
+    pub limit: NonZeroU32,
+    /// The window, 1 second to 366 days.
+    pub window: Duration,
+}
+
+/// Whom a key was made for.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub enum KeyType {
+    /// An organization, or a user inside of one.
+    Organization,
+    /// A user.
+    User,
+    /// The management of this Latchkey. Nobody owns it, so no request passes Check with it.
+    Environment,
+}
+
+/// Neither `organization`, `user` nor `environment`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("a key is of type organization, user or environment")]
+pub struct UnknownKeyType;
+
+impl KeyType {
+    /// All of them.
+    pub const ALL: [Self; 3] = [Self::Organization, Self::User, Self::Environment];
+
+    /// `organization`, `user` or `environment`, as in Kinde's API.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Organization => "organization",
+            Self::User => "user",
+            Self::Environment => "environment",
+        }
+    }
+
+    /// The type of a key with this owner, where none is said: a user's where there is a user.
+    pub fn of(owner: Option<&Owner>) -> Self {
+        match owner {
+            Some(Owner::User { .. } | Owner::Member { .. }) => Self::User,
+            Some(Owner::Organization { .. }) | None => Self::Organization,
+        }
+    }
+}
+
+impl FromStr for KeyType {
+    type Err = UnknownKeyType;
+
+    fn from_str(text: &str) -> Result<Self, UnknownKeyType> {
+        let named = |key_type: &Self| key_type.as_str() == text;
+        Self::ALL.into_iter().find(named).ok_or(UnknownKeyType)
+    }
 }
 
 /// Whose key it is. Ids are 1 to 256 bytes.

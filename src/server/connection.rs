@@ -18,6 +18,7 @@ use tokio_rustls::server::TlsStream;
 use tonic::transport::server::Connected;
 
 use super::tls::Tls;
+use crate::http::Peer;
 
 /// How long a peer may take to say anything: one that says nothing must not keep its seat, nor hold up a drain.
 const FIRST_BYTE: Duration = Duration::from_secs(10);
@@ -27,6 +28,16 @@ const FIRST_BYTE: Duration = Duration::from_secs(10);
 pub(super) enum Socket {
     Tcp(std::net::TcpStream),
     Unix(std::os::unix::net::UnixStream),
+}
+
+impl Socket {
+    /// Who is at the other end. One that has gone already has no address.
+    fn peer(&self) -> Peer {
+        Peer(match self {
+            Self::Tcp(socket) => socket.peer_addr().ok().map(|address| address.ip().to_canonical()),
+            Self::Unix(_) => None,
+        })
+    }
 }
 
 /// A place among the open connections of a lane; given back on drop.
@@ -58,6 +69,7 @@ pub(super) struct Accepted {
 impl Accepted {
     /// Makes the connection, which a listener with TLS does after the handshake only. Call it on the runtime that will serve it.
     pub(super) async fn open(self) -> io::Result<Connection> {
+        let peer = self.socket.peer();
         let plain = match self.socket {
             Socket::Tcp(socket) => Plain::Tcp(TcpStream::from_std(socket)?),
             Socket::Unix(socket) => Plain::Unix(UnixStream::from_std(socket)?),
@@ -68,6 +80,7 @@ impl Accepted {
         };
         Ok(Connection {
             stream,
+            peer,
             first_byte: Some(Box::pin(sleep(FIRST_BYTE))),
             _seat: self.seat,
         })
@@ -78,6 +91,7 @@ impl Accepted {
 #[derive(Debug)]
 pub(super) struct Connection {
     stream: Stream,
+    peer: Peer,
     /// Until something was read.
     first_byte: Option<Pin<Box<Sleep>>>,
     _seat: Seat,
@@ -181,9 +195,11 @@ impl AsyncWrite for Plain {
 }
 
 impl Connected for Connection {
-    type ConnectInfo = ();
+    type ConnectInfo = Peer;
 
-    fn connect_info(&self) {}
+    fn connect_info(&self) -> Peer {
+        self.peer
+    }
 }
 
 #[cfg(test)]

@@ -27,12 +27,13 @@ pub(super) async fn drain(mut running: Running, pace: Drain) {
 
     let Running {
         lanes,
+        http,
         vitals,
         tokens,
         ..
     } = running;
     tokens.goaway.cancel();
-    lanes.drain(pace.grace).await;
+    tokio::join!(lanes.drain(pace.grace), http.drain(pace.grace));
 
     // Last, so that probes and the last scrape are answered until here.
     tokens.end.cancel();

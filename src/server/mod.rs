@@ -9,6 +9,7 @@ mod acceptor;
 mod connection;
 mod drain;
 mod health;
+mod http;
 mod lanes;
 mod listener;
 mod ops;

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use anyhow::bail;
+use axum::Router;
 use futures_util::future::BoxFuture;
 use tokio::runtime::Handle;
 use tokio::sync::watch;
@@ -14,6 +15,7 @@ use crate::authorizer::Authorizer;
 use crate::config::{Settings, StoreUrl};
 use crate::decision::Policy;
 use crate::envoy::{self, CheckLayer};
+use crate::http::{self, App};
 use crate::keys::{KeyCache, SqliteStore, StoreSource};
 use crate::limits::LocalLimits;
 use crate::telemetry::{CheckMetrics, LogLevel, Registry};
@@ -28,6 +30,8 @@ pub(super) type Probe = Box<dyn Fn() -> BoxFuture<'static, Result<(), String>> +
 pub(super) struct Parts<L> {
     /// A layer in front of the router of every lane, for what must be answered fast.
     pub(super) front: L,
+    /// What the HTTP listener answers.
+    pub(super) http: Router,
     /// Encoded file descriptor sets, for reflection.
     pub(super) descriptors: Vec<&'static [u8]>,
     /// Whether the store answers.
@@ -49,6 +53,7 @@ pub(super) async fn open(
     let StoreUrl::Sqlite(path) = &settings.store else {
         bail!("this version stores keys in SQLite only");
     };
+    let authenticator = http::auth::Authenticator::open(&settings, None)?;
     let store = SqliteStore::open(path).await?;
     let source = Arc::new(StoreSource::new(store.clone(), &settings.keys.prefix));
     let keys = KeyCache::new(source, &settings.keys, Handle::current());
@@ -78,8 +83,13 @@ pub(super) async fn open(
     reloader.metrics().register(&mut registry);
     vitals.spawn("config_reload", stop.clone(), reloader.run(stop.clone()));
 
+    let app = App::new(http::Shared {
+        authorizer: Arc::clone(&authorizer),
+        authenticator,
+    });
     Ok(Parts {
         front: CheckLayer::new(authorizer),
+        http: http::router(app),
         descriptors: vec![envoy::FILE_DESCRIPTOR_SET],
         store: Box::new(move || {
             let store = store.clone();

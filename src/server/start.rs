@@ -18,6 +18,7 @@ use tracing::{info, warn};
 
 use super::acceptor::{self, Door};
 use super::health::{self, Health};
+use super::http::HttpServer;
 use super::lanes::{self, Answers, Lanes};
 use super::listener::Listener;
 use super::ops::{self, Readiness};
@@ -35,6 +36,7 @@ const PROBE_TIMEOUT: Duration = Duration::from_secs(2);
 #[derive(Debug)]
 pub(super) struct Bound {
     grpc: Listener,
+    http: Listener,
     ops: Listener,
     tls: TlsListeners,
 }
@@ -45,6 +47,7 @@ impl Bound {
         Ok(Self {
             tls: TlsListeners::open(listen)?,
             grpc: Listener::bind("listen.grpc", &listen.grpc).await?,
+            http: Listener::bind("listen.http", &listen.http).await?,
             ops: Listener::bind("listen.ops", &listen.ops).await?,
         })
     }
@@ -54,6 +57,7 @@ impl Bound {
 #[derive(Clone, PartialEq, Eq, Debug, Serialize)]
 pub(super) struct Addresses {
     pub(super) grpc: String,
+    pub(super) http: String,
     pub(super) ops: String,
 }
 
@@ -78,6 +82,7 @@ pub(super) struct Running {
     pub(super) readiness: Arc<Readiness>,
     pub(super) health: Health,
     pub(super) lanes: Lanes,
+    pub(super) http: HttpServer,
     pub(super) vitals: Vitals,
     pub(super) tokens: Tokens,
 }
@@ -105,13 +110,20 @@ impl Running {
     {
         let Parts {
             front,
+            http: router,
             descriptors,
             store,
             mut registry,
         } = parts;
-        let Bound { grpc, ops, mut tls } = bound;
+        let Bound {
+            grpc,
+            http,
+            ops,
+            mut tls,
+        } = bound;
         let addresses = Addresses {
             grpc: address_of(&grpc)?,
+            http: address_of(&http)?,
             ops: address_of(&ops)?,
         };
         let health = Health::new().await;
@@ -124,6 +136,8 @@ impl Running {
         tls.start(&vitals, &tokens.end, &mut registry);
         let grpc = acceptor::accept(grpc, tls.grpc, lanes.doors(), tokens.goaway.clone());
         vitals.spawn("grpc_acceptor", tokens.goaway.clone(), grpc);
+
+        let http = HttpServer::start(http, tls.http, router, &vitals, &tokens.goaway);
 
         let routes = ops::routes(Arc::clone(&readiness), registry, &health, &tokens.goaway);
         let (door, accepted) = Door::new(ops::SEATS);
@@ -147,12 +161,14 @@ impl Running {
             lanes = count,
             "listening"
         );
+        info!(listener = "http", address = addresses.http, "listening");
         info!(listener = "ops", address = addresses.ops, "listening");
         Ok(Self {
             addresses,
             readiness,
             health,
             lanes,
+            http,
             vitals,
             tokens,
         })

@@ -34,6 +34,7 @@ const AUTHORIZATION: &str = "envoy.service.auth.v3.Authorization";
 
 struct TestServer {
     grpc: String,
+    http: String,
     ops: String,
     store_is_up: Arc<AtomicBool>,
     stop: CancellationToken,
@@ -62,6 +63,7 @@ fn parts(store_is_up: Arc<AtomicBool>) -> Parts<Identity> {
     CheckMetrics::default().register(&mut registry);
     Parts {
         front: Identity::new(),
+        http: axum::Router::new(),
         descriptors: Vec::new(),
         store: Box::new(move || -> BoxFuture<'static, Result<(), String>> {
             let up = store_is_up.load(Ordering::Relaxed);
@@ -90,7 +92,7 @@ impl TestServer {
         let running = Running::start(bound, parts, Vitals::new(), Tokens::default())
             .await
             .unwrap();
-        let start::Addresses { grpc, ops } = running.addresses.clone();
+        let start::Addresses { grpc, http, ops } = running.addresses.clone();
         running
             .addresses
             .write(&folder.path().join("addresses.json"))
@@ -101,6 +103,7 @@ impl TestServer {
             tokio::spawn(async move { until(running, &stopped, || Drain { settle, grace: GRACE }).await });
         Self {
             grpc,
+            http,
             ops,
             store_is_up,
             stop,
@@ -374,7 +377,10 @@ async fn the_addresses_are_written_as_a_whole() {
     let written = std::fs::read_to_string(server.folder.path().join("addresses.json")).unwrap();
     assert_eq!(
         written,
-        format!(r#"{{"grpc":"{}","ops":"{}"}}"#, server.grpc, server.ops)
+        format!(
+            r#"{{"grpc":"{}","http":"{}","ops":"{}"}}"#,
+            server.grpc, server.http, server.ops
+        )
     );
     assert_eq!(
         std::fs::read_dir(server.folder.path()).unwrap().count(),

@@ -77,10 +77,23 @@ fn the_ops_listener_says_that_it_lives() {
 }
 
 #[test]
+fn the_http_listener_says_what_it_serves() {
+    let latchkey = Home::new().start("latchkey");
+    let mut client = Client::new(latchkey.http);
+    let document = client.get("/openapi.json", &[]);
+    assert_eq!(document.status, 200);
+    assert!(
+        document.json()["paths"]["/api/v1/apis"].is_object(),
+        "{document:?}"
+    );
+    assert_eq!(client.get("/api/v1/apis", &[]).status, 401);
+}
+
+#[test]
 fn a_port_in_use_is_named_and_ends_the_start() {
     let taken = TcpListener::bind("127.0.0.1:0").expect("a free port");
     let address = taken.local_addr().expect("a bound address").to_string();
-    for listener in ["grpc", "ops"] {
+    for listener in ["grpc", "http", "ops"] {
         let free = format!("{listener}: '127.0.0.1:0'");
         let home = Home::with(&[(&free, &format!("{listener}: '{address}'"))]);
         let ended = home.serve_in_vain();

@@ -9,7 +9,7 @@ use tokio::sync::Semaphore;
 
 use super::*;
 use crate::config::SourceKind;
-use crate::keys::{Owner, Verifying};
+use crate::keys::{KeyType, Owner, Verifying};
 
 const LONG: Duration = Duration::from_secs(20);
 
@@ -84,6 +84,9 @@ fn record(key: &str, status: KeyStatus) -> KeyRecord {
         status,
         expires_at_ms: None,
         allowed_networks: Vec::new(),
+        key_type: KeyType::Organization,
+        rate_limit: None,
+        retiring: false,
     }
 }
 

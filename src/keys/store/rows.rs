@@ -7,7 +7,7 @@ use sqlx::Row;
 use sqlx::sqlite::SqliteRow;
 
 use super::StoredKey;
-use crate::keys::record::{KeyRecord, KeyStatus, Owner};
+use crate::keys::record::{KeyRecord, KeyStatus, KeyType, Owner};
 
 /// What [`stored`] reads.
 pub(super) const COLUMNS: &str = "id, name, org_code, user_id, api_id, scopes, status, suffix, allowed_networks, created_at_ms, expires_at_ms";
@@ -19,14 +19,18 @@ pub(super) fn stored(row: &SqliteRow) -> Result<StoredKey, sqlx::Error> {
     let organization: Option<String> = row.try_get("org_code")?;
     let user: Option<String> = row.try_get("user_id")?;
     let expires_at_ms: Option<i64> = row.try_get("expires_at_ms")?;
+    let owner = Owner::from_parts(organization.as_deref(), user.as_deref());
     let record = KeyRecord {
         name: text("name")?.into(),
-        owner: Owner::from_parts(organization.as_deref(), user.as_deref()),
+        key_type: KeyType::of(owner.as_ref()),
+        owner,
         api_id: Some(text("api_id")?.into()),
         scopes: split(&text("scopes")?, "scopes")?,
         status: status(&text("status")?)?,
         expires_at_ms: expires_at_ms.map(unsigned),
         allowed_networks: split(&text("allowed_networks")?, "allowed_networks")?,
+        rate_limit: None,
+        retiring: false,
         id: id.into(),
     };
     Ok(StoredKey {

@@ -11,7 +11,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::*;
 use crate::config::{CacheSettings, KeySettings, SourceKind};
-use crate::keys::{KeyCache, Owner, Remembered};
+use crate::keys::{KeyCache, KeyType, Owner, Remembered};
 
 fn record(id: &str) -> KeyRecord {
     KeyRecord {
@@ -23,6 +23,9 @@ fn record(id: &str) -> KeyRecord {
         status: KeyStatus::Active,
         expires_at_ms: Some(1_900_000_000_000),
         allowed_networks: vec!["192.0.2.0/24".parse().unwrap(), "2001:db8::/32".parse().unwrap()],
+        key_type: KeyType::User,
+        rate_limit: None,
+        retiring: false,
     }
 }
 

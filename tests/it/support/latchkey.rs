@@ -114,6 +114,7 @@ impl Home {
         Latchkey {
             process,
             grpc: address("grpc").expect("a gRPC address"),
+            http: address("http").expect("an HTTP address"),
             ops: address("ops").expect("an ops address"),
             log,
         }
@@ -175,6 +176,7 @@ impl Home {
 pub(crate) struct Latchkey {
     pub(crate) process: Process,
     pub(crate) grpc: SocketAddr,
+    pub(crate) http: SocketAddr,
     pub(crate) ops: SocketAddr,
     log: PathBuf,
 }
