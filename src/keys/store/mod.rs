@@ -3,6 +3,7 @@
 //! Several processes may use the file at once, a server and a command line for instance. Each change writes a row into the
 //! table `changes` in its own transaction, and servers [`watch`](SqliteStore::watch) that table.
 
+mod file;
 mod rows;
 mod watch;
 
@@ -20,6 +21,7 @@ use sqlx::sqlite::{
 use sqlx::{Connection, Sqlite, Transaction};
 use tokio::time::sleep;
 
+use self::file::OpenedFile;
 use self::rows::{COLUMNS, stored};
 use super::record::{KeyRecord, KeyStatus};
 use super::secret::{ApiKey, KeyDigest};
@@ -46,8 +48,9 @@ const MAX_SCOPES_BYTES: usize = 4096;
 /// Keys in one SQLite file.
 #[derive(Clone, Debug)]
 pub struct SqliteStore {
-    pool: SqlitePool,
-    path: Arc<Path>,
+    /// To be used through [`Self::pool`].
+    opened_pool: SqlitePool,
+    file: Arc<OpenedFile>,
 }
 
 /// A key as it is stored: its record, and what is for people only.
@@ -79,6 +82,14 @@ pub enum StoreError {
         path: PathBuf,
         /// Number of a schema change that this version does not know.
         version: i64,
+    },
+    /// Another file is at its path, or none; what was opened is no longer the store.
+    #[error(
+        "store {path} was replaced or removed since it was opened; restart latchkey to use what is there now"
+    )]
+    Replaced {
+        /// The file.
+        path: PathBuf,
     },
     /// There is no key with this id.
     #[error("no key has the id {0:?}")]
@@ -126,6 +137,8 @@ impl SqliteStore {
             path: path.into(),
             cause,
         };
+        // Before it is opened: if it is replaced in between, that is noticed.
+        let file = OpenedFile::at(path).map_err(|error| open_error(error.to_string()))?;
         let pool = SqlitePoolOptions::new()
             .max_connections(8)
             .acquire_timeout(Duration::from_secs(5))
@@ -134,8 +147,8 @@ impl SqliteStore {
             .map_err(|error| open_error(plainly(&error)))?;
         match MIGRATIONS.run(&pool).await {
             Ok(()) => Ok(Self {
-                pool,
-                path: path.into(),
+                opened_pool: pool,
+                file: Arc::new(file),
             }),
             Err(MigrateError::VersionMissing(version)) => Err(StoreError::Newer {
                 path: path.into(),
@@ -146,10 +159,16 @@ impl SqliteStore {
         }
     }
 
+    /// The connections. None are given while another file is at the path: an answer of the old one may be outdated, and a change
+    /// of it would be lost.
+    fn pool(&self) -> Result<&SqlitePool, StoreError> {
+        self.file.check().map(|()| &self.opened_pool)
+    }
+
     /// Asks for a sign of life.
     pub async fn ping(&self) -> Result<(), StoreError> {
         sqlx::query("SELECT 1 FROM keys LIMIT 1")
-            .fetch_optional(&self.pool)
+            .fetch_optional(self.pool()?)
             .await?;
         Ok(())
     }
@@ -199,7 +218,7 @@ impl SqliteStore {
         Self::check(record)?;
         let digest = KeyDigest::of(key.expose());
         let owner = record.owner.as_ref();
-        let mut change = self.pool.begin().await?;
+        let mut change = self.pool()?.begin().await?;
         sqlx::query(
             "INSERT INTO keys (id, name, org_code, user_id, api_id, scopes, status, digest, suffix, allowed_networks, \
              created_at_ms, expires_at_ms) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
@@ -229,7 +248,7 @@ impl SqliteStore {
             "SELECT {COLUMNS} FROM keys WHERE id = ?"
         )))
         .bind(id)
-        .fetch_optional(&self.pool)
+        .fetch_optional(self.pool()?)
         .await?;
         match row {
             Some(row) => Ok(stored(&row)?),
@@ -253,14 +272,14 @@ impl SqliteStore {
         .bind(age)
         .bind(id)
         .bind(limit)
-        .fetch_all(&self.pool)
+        .fetch_all(self.pool()?)
         .await?;
         Ok(rows.iter().map(stored).collect::<Result<_, _>>()?)
     }
 
     /// Revokes a key for ever. Once more is no error.
     pub async fn revoke(&self, id: &str) -> Result<(), StoreError> {
-        let mut change = self.pool.begin().await?;
+        let mut change = self.pool()?.begin().await?;
         let digest: Option<Vec<u8>> =
             sqlx::query_scalar("UPDATE keys SET status = 'revoked' WHERE id = ? RETURNING digest")
                 .bind(id)
@@ -280,14 +299,14 @@ impl SqliteStore {
             "SELECT {COLUMNS} FROM keys WHERE digest = ?"
         )))
         .bind(digest.as_bytes().as_slice())
-        .fetch_optional(&self.pool)
+        .fetch_optional(self.pool()?)
         .await?;
         Ok(row.as_ref().map(stored).transpose()?.map(|key| key.record))
     }
 
     /// A connection of its own, outside the pool.
     async fn connect(&self) -> Result<sqlx::SqliteConnection, sqlx::Error> {
-        sqlx::SqliteConnection::connect_with(&options(&self.path)).await
+        sqlx::SqliteConnection::connect_with(&options(self.file.path())).await
     }
 }
 

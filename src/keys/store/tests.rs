@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use tempfile::TempDir;
 use tokio::runtime::Handle;
+use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
 use super::*;
@@ -206,7 +207,7 @@ async fn a_newer_store_is_left_alone() {
         "INSERT INTO _sqlx_migrations (version, description, success, checksum, execution_time) \
          VALUES (999, 'later', TRUE, x'00', 0)",
     )
-    .execute(&store.pool)
+    .execute(&store.opened_pool)
     .await
     .unwrap();
     let error = SqliteStore::open(&folder.path().join("keys.db"))
@@ -244,7 +245,8 @@ async fn lookups_and_pages_use_an_index() {
          ORDER BY created_at_ms DESC, id DESC LIMIT 50",
         "EXPLAIN QUERY PLAN SELECT digest FROM changes WHERE seq > 5 ORDER BY seq",
     ] {
-        let plan: Vec<(i64, i64, i64, String)> = sqlx::query_as(sql).fetch_all(&store.pool).await.unwrap();
+        let plan: Vec<(i64, i64, i64, String)> =
+            sqlx::query_as(sql).fetch_all(&store.opened_pool).await.unwrap();
         let told: Vec<&str> = plan.iter().map(|row| row.3.as_str()).collect();
         assert!(
             told.iter().all(|step| step.starts_with("SEARCH")),
@@ -253,11 +255,8 @@ async fn lookups_and_pages_use_an_index() {
     }
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn what_another_process_changes_leaves_the_cache_within_a_second() {
-    let folder = TempDir::new().unwrap();
-    let store = store_in(&folder).await;
-    let other = store_in(&folder).await;
+/// A cache before the store, which is watched until the token is cancelled.
+fn watched_cache(store: &SqliteStore) -> (Arc<KeyCache>, CancellationToken, JoinHandle<()>) {
     let settings = KeySettings {
         source: SourceKind::Store,
         prefix: "lk".into(),
@@ -282,6 +281,70 @@ async fn what_another_process_changes_leaves_the_cache_within_a_second() {
         let (store, cache, stop) = (store.clone(), Arc::clone(&cache), stop.clone());
         async move { store.watch(&cache, stop).await }
     });
+    (cache, stop, watching)
+}
+
+#[tokio::test]
+async fn a_store_that_was_replaced_answers_nothing_until_it_is_back() {
+    type Replace = fn(&Path, &Path);
+    let ways: [(&str, Replace); 2] = [
+        ("replaced", |path, other| std::fs::rename(other, path).unwrap()),
+        ("removed", |path, _| std::fs::remove_file(path).unwrap()),
+    ];
+    for (way, replace) in ways {
+        let (folder, elsewhere) = (TempDir::new().unwrap(), TempDir::new().unwrap());
+        let path = folder.path().join("latchkey.db");
+        let store = SqliteStore::open(&path).await.unwrap();
+        let (cache, stop, watching) = watched_cache(&store);
+        let deadline = || Instant::now() + Duration::from_secs(10);
+        let look_up = async |key: &ApiKey| {
+            let key = ApiKey::presented(key.expose()).unwrap();
+            cache.look_up(key, None, deadline()).await
+        };
+        let (known, other) = (ApiKey::generate("lk").unwrap(), ApiKey::generate("lk").unwrap());
+        store.create(&record("known"), &known, 1).await.unwrap();
+        store.create(&record("other"), &other, 1).await.unwrap();
+        assert!(look_up(&known).await.unwrap().is_some());
+
+        let kept = elsewhere.path().join("kept.db");
+        std::fs::hard_link(&path, &kept).unwrap();
+        let backup = elsewhere.path().join("backup.db");
+        SqliteStore::open(&backup).await.unwrap();
+        replace(&path, &backup);
+        let end = deadline();
+        while store.ping().await.is_ok() {
+            assert!(Instant::now() < end, "{way}: not noticed");
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+        assert!(look_up(&other).await.is_err(), "{way}");
+        assert!(
+            look_up(&known).await.unwrap().is_some(),
+            "{way}: known keys go on for a while"
+        );
+        let revoked = store.revoke("known").await;
+        assert!(
+            matches!(revoked, Err(StoreError::Replaced { .. })),
+            "{way}: {revoked:?}"
+        );
+
+        std::fs::rename(&kept, &path).unwrap();
+        let end = deadline();
+        while store.ping().await.is_err() {
+            assert!(Instant::now() < end, "{way}: not used again");
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+        assert!(look_up(&other).await.unwrap().is_some(), "{way}");
+        stop.cancel();
+        watching.await.unwrap();
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_another_process_changes_leaves_the_cache_within_a_second() {
+    let folder = TempDir::new().unwrap();
+    let store = store_in(&folder).await;
+    let other = store_in(&folder).await;
+    let (cache, stop, watching) = watched_cache(&store);
     let key = ApiKey::generate("lk").unwrap();
     let deadline = || Instant::now() + Duration::from_secs(10);
     let text = key.expose().to_owned();

@@ -8,9 +8,9 @@ use std::time::{Duration, Instant};
 use sqlx::{Row, SqliteConnection};
 use tokio::time::{MissedTickBehavior, interval, timeout};
 use tokio_util::sync::CancellationToken;
-use tracing::{info, warn};
+use tracing::{error, info, warn};
 
-use super::SqliteStore;
+use super::{SqliteStore, StoreError};
 use crate::keys::cache::KeyCache;
 use crate::keys::secret::KeyDigest;
 
@@ -45,17 +45,30 @@ impl SqliteStore {
     pub async fn watch(&self, cache: &KeyCache, stop: CancellationToken) {
         let _unwatched = Unwatched(cache);
         let mut position = Position::default();
-        let mut trouble = false;
+        let (mut trouble, mut replaced) = (false, false);
         let mut ticks = interval(POLL_EVERY);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         while stop.run_until_cancelled(ticks.tick()).await.is_some() {
             let error = match timeout(POLL_LIMIT, self.poll(&mut position, cache)).await {
                 Ok(Ok(())) => {
+                    if replaced {
+                        info!("the store that was opened is back");
+                        replaced = false;
+                    }
                     if trouble {
                         info!("changes of keys are seen again");
                         trouble = false;
                     }
                     cache.trust();
+                    continue;
+                }
+                Ok(Err(error @ StoreError::Replaced { .. })) => {
+                    position.link = None;
+                    cache.suspect(Instant::now());
+                    if !replaced {
+                        error!(%error, "the store is not used any more");
+                        replaced = true;
+                    }
                     continue;
                 }
                 Ok(Err(error)) => error.to_string(),
@@ -71,7 +84,8 @@ impl SqliteStore {
         }
     }
 
-    async fn poll(&self, position: &mut Position, cache: &KeyCache) -> Result<(), sqlx::Error> {
+    async fn poll(&self, position: &mut Position, cache: &KeyCache) -> Result<(), StoreError> {
+        self.file.look().await?;
         let new_link = position.link.is_none();
         let link = match &mut position.link {
             Some(link) => link,
