@@ -4,7 +4,7 @@ SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help demo check test bench clean
+.PHONY: help demo check test test-envoys bench clean
 
 # $(call stage,NAME,COMMAND): runs the command, and says how long it took.
 define stage
@@ -12,7 +12,7 @@ define stage
 endef
 
 help: ## List the targets
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-7s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 demo: ## Keys through a real Envoy, as a story (KEEP=1 leaves it running)
 	$(call stage,install,scripts/install.sh)
@@ -34,6 +34,11 @@ test: ## The whole test suite, the end-to-end tests with a real Envoy among it
 	$(call stage,fetch,cargo fetch --locked)
 	$(call stage,build,cargo build --locked --bins --examples)
 	$(call stage,test,cargo test --locked)
+
+test-envoys: ## The end-to-end tests with the oldest supported Envoy
+	$(call stage,install,scripts/install.sh envoys)
+	$(call stage,build,cargo build --locked --bins --examples)
+	$(call stage,test,ENVOY_BINARY=.tools/envoy-1.36.2/bin/envoy cargo test --locked --test it e2e_)
 
 bench: ## CPU of one Check beside a stock tonic service (release build)
 	$(call stage,install,scripts/install.sh bench)

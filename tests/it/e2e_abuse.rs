@@ -6,7 +6,13 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::Duration;
 
-use crate::support::{Client, Home, Stack, UNAUTHENTICATED, wait_for};
+use crate::support::{Client, Home, Shape, Stack, UNAUTHENTICATED, in_each_shape, wait_for};
+
+in_each_shape!(
+    an_address_that_tries_keys_is_limited_and_its_good_key_is_not,
+    a_key_that_is_revoked_beside_the_server_is_denied_within_a_second,
+    a_key_is_nowhere_but_with_its_caller,
+);
 
 const BAD_KEYS: u64 = 10_000;
 const ATTACKERS: u64 = 4;
@@ -48,10 +54,9 @@ fn bad_key(number: u64) -> String {
     }
 }
 
-#[test]
-fn an_address_that_tries_keys_is_limited_and_its_good_key_is_not() {
+fn an_address_that_tries_keys_is_limited_and_its_good_key_is_not(shape: Shape) {
     // At trace level the log would cost more than the requests.
-    let stack = Stack::over(Home::with(&[("level: trace", "level: info")]), &[]);
+    let stack = Stack::over(Home::with(&[("level: trace", "level: info")]), shape, &[]);
     let good = stack.home.chat_key().bearer();
     let over = AtomicBool::new(false);
     let ask = |client: &mut Client, bearer: &str| client.post("/ai/support", &[("authorization", bearer)]);
@@ -128,9 +133,8 @@ fn an_address_that_tries_keys_is_limited_and_its_good_key_is_not() {
     assert!(!limited.header("retry-after").is_empty(), "{limited:?}");
 }
 
-#[test]
-fn a_key_that_is_revoked_beside_the_server_is_denied_within_a_second() {
-    let stack = Stack::start();
+fn a_key_that_is_revoked_beside_the_server_is_denied_within_a_second(shape: Shape) {
+    let stack = Stack::start(shape);
     let (key, other) = (stack.home.chat_key(), stack.home.chat_key());
     let mut client = stack.client();
     let mut ask = |bearer: &str| client.post("/ai/support", &[("authorization", bearer)]);
@@ -149,9 +153,8 @@ fn a_key_that_is_revoked_beside_the_server_is_denied_within_a_second() {
     }
 }
 
-#[test]
-fn a_key_is_nowhere_but_with_its_caller() {
-    let stack = Stack::start();
+fn a_key_is_nowhere_but_with_its_caller(shape: Shape) {
+    let stack = Stack::start(shape);
     let (good, revoked) = (stack.home.chat_key(), stack.home.chat_key());
     let (malformed, unknown) = ("lk_this-is-nearly-a-key", well_formed_key(77));
     let mut client = stack.client();

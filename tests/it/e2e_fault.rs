@@ -14,7 +14,9 @@ use latchkey::limits::LocalLimits;
 use latchkey::telemetry::CheckMetrics;
 use tokio_stream::wrappers::TcpListenerStream;
 
-use crate::support::{Backend, Client, Envoy, Home};
+use crate::support::{Backend, Client, Envoy, Home, Shape, in_each_shape};
+
+in_each_shape!(a_fault_of_our_own_is_a_500_and_the_server_goes_on);
 
 struct Broken;
 
@@ -71,11 +73,10 @@ fn serve(home: &Home) -> SocketAddr {
     address.recv().expect("the server starts")
 }
 
-#[test]
-fn a_fault_of_our_own_is_a_500_and_the_server_goes_on() {
+fn a_fault_of_our_own_is_a_500_and_the_server_goes_on(shape: Shape) {
     let home = Home::new();
     let backend = Backend::start();
-    let envoy = Envoy::start(&[serve(&home)], backend.address, &[]);
+    let envoy = Envoy::start(shape, &[serve(&home)], backend.address, &[]);
     let mut client = Client::new(envoy.listener);
     for headers in [[("authorization", "Bearer planted")], [("x-api-key", "planted")]] {
         let answer = client.post("/ai/support", &headers);

@@ -4,7 +4,13 @@ use std::time::Duration;
 
 use sqlx::{Connection, SqliteConnection};
 
-use crate::support::{Key, Stack, wait_for};
+use crate::support::{Key, Shape, Stack, in_each_shape, wait_for};
+
+in_each_shape!(
+    a_valid_key_that_nobody_owns_gets_nowhere,
+    a_key_outside_its_networks_and_one_past_its_time_are_refused,
+    a_store_that_fails_lets_known_keys_go_on_and_nobody_new_in,
+);
 
 const OWNERS: [[&str; 2]; 2] = [["--org", "org_acme"], ["--user", "user_42"]];
 
@@ -30,9 +36,8 @@ fn organization_and_user(stack: &Stack) -> [Key; 2] {
     OWNERS.map(|owner| stack.home.ai_key(&["read:ai_chats"], &owner))
 }
 
-#[test]
-fn a_valid_key_that_nobody_owns_gets_nowhere() {
-    let stack = Stack::start();
+fn a_valid_key_that_nobody_owns_gets_nowhere(shape: Shape) {
+    let stack = Stack::start(shape);
     let mut client = stack.client();
     for owner in OWNERS {
         let bearer = stack.home.ai_key(&["read:ai_chats"], &owner).bearer();
@@ -59,9 +64,8 @@ fn a_valid_key_that_nobody_owns_gets_nowhere() {
     }
 }
 
-#[test]
-fn a_key_outside_its_networks_and_one_past_its_time_are_refused() {
-    let stack = Stack::start();
+fn a_key_outside_its_networks_and_one_past_its_time_are_refused(shape: Shape) {
+    let stack = Stack::start(shape);
     let mut client = stack.client();
     for owner in OWNERS {
         let key = |limits: [&str; 2]| {
@@ -98,9 +102,8 @@ fn a_key_outside_its_networks_and_one_past_its_time_are_refused() {
     }
 }
 
-#[test]
-fn a_store_that_fails_lets_known_keys_go_on_and_nobody_new_in() {
-    let stack = Stack::start();
+fn a_store_that_fails_lets_known_keys_go_on_and_nobody_new_in(shape: Shape) {
+    let stack = Stack::start(shape);
     let mut client = stack.client();
     let known = organization_and_user(&stack);
     let unknown = organization_and_user(&stack);

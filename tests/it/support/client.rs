@@ -8,7 +8,7 @@ use serde_json::Value;
 
 use super::message::{self, Message};
 
-const PATIENCE: Duration = Duration::from_secs(10);
+const PATIENCE: Duration = Duration::from_secs(30);
 
 /// Keeps one connection alive, and opens another after the peer has closed it.
 pub(crate) struct Client {

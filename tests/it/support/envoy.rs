@@ -1,32 +1,98 @@
-//! The real Envoy, with the configuration that `deploy/` ships: only ports are changed, and what a test asks for.
+//! The real Envoy in the three shapes that it is met in: with the configuration that `deploy/` ships, and as Istio and Envoy
+//! Gateway configure it. Only ports are changed, and what a test asks for.
 
 use std::fs::{self, File};
 use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use serde_json::Value;
+use serde_json::{Value, json};
 use tempfile::TempDir;
 
 use super::client::Client;
-use super::process::Process;
+use super::process::{Finished, Process, run};
 use super::{START, in_repository, wait_for};
 
 const BINARY: &str = ".tools/envoy/bin/envoy";
-const CONFIG: &str = "deploy/envoy/envoy.yaml";
 const LATCHKEY: &str = "port_value: 9191";
+/// Stands in a configuration for the file that Envoy reads its endpoints from.
+const ENDPOINTS: &str = "path: ENDPOINTS";
+
+/// A way in which Envoy is configured, by hand or by a product.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Shape {
+    /// What `deploy/` ships: every setting that makes it safer.
+    Full,
+    /// What Istio's API can say.
+    Istio,
+    /// What Envoy Gateway's API can say.
+    EnvoyGateway,
+}
+
+impl Shape {
+    pub(crate) const ALL: [Self; 3] = [Self::Full, Self::Istio, Self::EnvoyGateway];
+
+    fn file(self) -> &'static str {
+        match self {
+            Self::Full => "deploy/envoy/envoy.yaml",
+            Self::Istio => "tests/it/envoy/istio.yaml",
+            Self::EnvoyGateway => "tests/it/envoy/envoy-gateway.yaml",
+        }
+    }
+
+    /// What to replace so that names with `_` get through: a test that wants to see what Latchkey does must let them in.
+    pub(crate) fn letting_underscores_in(self) -> &'static [(&'static str, &'static str)] {
+        match self {
+            Self::Full | Self::EnvoyGateway => &[(
+                "headers_with_underscores_action: REJECT_REQUEST",
+                "headers_with_underscores_action: ALLOW",
+            )],
+            Self::Istio => &[],
+        }
+    }
+}
+
+/// Makes a test for each shape of each function that takes one.
+macro_rules! in_each_shape {
+    ($($test:ident),+ $(,)?) => { $(
+        mod $test {
+            use crate::support::Shape;
+
+            #[test]
+            fn full() {
+                super::$test(Shape::Full);
+            }
+
+            #[test]
+            fn istio() {
+                super::$test(Shape::Istio);
+            }
+
+            #[test]
+            fn envoy_gateway() {
+                super::$test(Shape::EnvoyGateway);
+            }
+        }
+    )+ };
+}
+pub(crate) use in_each_shape;
 
 /// A running Envoy.
 pub(crate) struct Envoy {
     pub(crate) listener: SocketAddr,
     _process: Process,
-    _folder: TempDir,
+    folder: TempDir,
 }
 
 impl Envoy {
     /// Starts it before one or more Latchkeys, with texts of the configuration replaced.
-    pub(crate) fn start(latchkeys: &[SocketAddr], backend: SocketAddr, replaced: &[(&str, &str)]) -> Self {
-        let binary = in_repository(BINARY);
-        assert!(binary.exists(), "{BINARY} is not there: run scripts/install.sh");
+    pub(crate) fn start(
+        shape: Shape,
+        latchkeys: &[SocketAddr],
+        backend: SocketAddr,
+        replaced: &[(&str, &str)],
+    ) -> Self {
+        let binary = binary();
         let folder = tempfile::tempdir().expect("a temporary folder");
         let in_folder = |name: &str| folder.path().join(name);
         let (config, admin, log) = (
@@ -34,9 +100,12 @@ impl Envoy {
             in_folder("admin"),
             in_folder("envoy.log"),
         );
-        let shipped = fs::read_to_string(in_repository(CONFIG)).expect(CONFIG);
-        fs::write(&config, configure(shipped, latchkeys, backend, replaced))
-            .expect("the configuration can be written");
+        write_endpoints(folder.path(), latchkeys);
+        fs::write(
+            &config,
+            configuration(shape, folder.path(), latchkeys, backend, replaced),
+        )
+        .expect("the configuration can be written");
         let stdio = |name: &str| File::create(in_folder(name)).expect("a log can be created");
 
         let mut command = Command::new(binary);
@@ -66,9 +135,55 @@ impl Envoy {
         Self {
             listener,
             _process: process,
-            _folder: folder,
+            folder,
         }
     }
+
+    /// Tells it other Latchkeys, as the control plane of Istio does when Kubernetes says that a pod is not ready.
+    pub(crate) fn move_to(&self, latchkeys: &[SocketAddr]) {
+        write_endpoints(self.folder.path(), latchkeys);
+    }
+
+    /// What `envoy --mode validate` says of a shape.
+    pub(crate) fn validate(shape: Shape) -> Finished {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let config = folder.path().join("envoy.yaml");
+        let address = SocketAddr::from(([127, 0, 0, 1], 1));
+        write_endpoints(folder.path(), &[address]);
+        fs::write(
+            &config,
+            configuration(shape, folder.path(), &[address], address, &[]),
+        )
+        .expect("the configuration can be written");
+        run(Command::new(binary())
+            .args(["--mode", "validate", "-c"])
+            .arg(config))
+    }
+}
+
+/// The Envoy of `scripts/install.sh`, or the one that `ENVOY_BINARY` names, from the root of the repository.
+fn binary() -> PathBuf {
+    let chosen = std::env::var("ENVOY_BINARY").unwrap_or_else(|_| BINARY.to_owned());
+    let binary = in_repository(&chosen);
+    assert!(binary.exists(), "{chosen} is not there: run scripts/install.sh");
+    binary
+}
+
+/// The endpoints of Latchkey as a file that Envoy watches. It sees a file that is moved to its place.
+fn write_endpoints(folder: &Path, latchkeys: &[SocketAddr]) {
+    let endpoint = |address: &SocketAddr| {
+        let address = json!({"address": address.ip(), "port_value": address.port()});
+        json!({"endpoint": {"address": {"socket_address": address}}})
+    };
+    let endpoints: Vec<Value> = latchkeys.iter().map(endpoint).collect();
+    let resource = json!({
+        "@type": "type.googleapis.com/envoy.config.endpoint.v3.ClusterLoadAssignment",
+        "cluster_name": "latchkey",
+        "endpoints": [{"lb_endpoints": endpoints}],
+    });
+    let (new, place) = (folder.join("endpoints.new"), folder.join("endpoints.json"));
+    fs::write(&new, json!({"resources": [resource]}).to_string()).expect("the endpoints can be written");
+    fs::rename(new, place).expect("the endpoints can be moved");
 }
 
 /// The listener's address, once Envoy is live: its health checks have seen every Latchkey by then.
@@ -85,6 +200,23 @@ fn listener(admin: SocketAddr) -> Option<SocketAddr> {
     Some(SocketAddr::from(([127, 0, 0, 1], port)))
 }
 
+/// The configuration of a shape, ready to run.
+fn configuration(
+    shape: Shape,
+    folder: &Path,
+    latchkeys: &[SocketAddr],
+    backend: SocketAddr,
+    replaced: &[(&str, &str)],
+) -> String {
+    let file = shape.file();
+    let mut config = fs::read_to_string(in_repository(file)).expect(file);
+    if config.contains(ENDPOINTS) {
+        let path = folder.join("endpoints.json");
+        config = replace_once(&config, ENDPOINTS, &format!("path: {}", path.display()));
+    }
+    configure(config, latchkeys, backend, replaced)
+}
+
 fn configure(
     mut config: String,
     latchkeys: &[SocketAddr],
@@ -96,14 +228,16 @@ fn configure(
     }
     let backend = port_value(&backend.port().to_string());
     config = replace_once(&config, &port_value("8080"), &backend);
-    assert_eq!(config.matches(LATCHKEY).count(), 1, "{LATCHKEY} in {CONFIG}");
-    let endpoint = endpoint(&config).to_owned();
-    let (separator, indent) = separator(&config, &endpoint);
-    let endpoints: Vec<String> = latchkeys
-        .iter()
-        .map(|address| endpoint.replace(LATCHKEY, &port_value(&address.port().to_string())))
-        .collect();
-    config = config.replace(&endpoint, &endpoints.join(&format!("{separator}{indent}")));
+    if config.contains(LATCHKEY) {
+        assert_eq!(config.matches(LATCHKEY).count(), 1, "{LATCHKEY}");
+        let endpoint = endpoint(&config).to_owned();
+        let (separator, indent) = separator(&config, &endpoint);
+        let endpoints: Vec<String> = latchkeys
+            .iter()
+            .map(|address| endpoint.replace(LATCHKEY, &port_value(&address.port().to_string())))
+            .collect();
+        config = config.replace(&endpoint, &endpoints.join(&format!("{separator}{indent}")));
+    }
     for (from, to) in replaced {
         config = replace_once(&config, from, to);
     }
@@ -123,7 +257,7 @@ fn replace_once(config: &str, from: &str, to: &str) -> String {
         .filter(|at| !continues(at + from.len()))
         .collect();
     let [at] = whole[..] else {
-        panic!("{from} is {} times in {CONFIG}", whole.len());
+        panic!("{from} is {} times in the configuration", whole.len());
     };
     format!("{}{to}{}", &config[..at], &config[at + from.len()..])
 }
@@ -145,12 +279,12 @@ fn endpoint(config: &str) -> &str {
                 return &config[start..=start + at];
             }
         }
-        panic!("{CONFIG}: unbalanced braces");
+        panic!("unbalanced braces");
     }
     let line = config[..start].rfind('\n').map_or(0, |at| at + 1);
     let indent = indent(&config[line..]);
     let dash = line + indent;
-    assert!(config[dash..].starts_with('-'), "{CONFIG}: an endpoint in a list");
+    assert!(config[dash..].starts_with('-'), "an endpoint in a list");
     let mut end = dash;
     for text in config[dash..].split_inclusive('\n') {
         let is_first = end == dash;

@@ -17,7 +17,7 @@ use std::time::{Duration, Instant};
 pub(crate) use authority::{Authority, Pair};
 pub(crate) use backend::Backend;
 pub(crate) use client::{Client, Response};
-pub(crate) use envoy::Envoy;
+pub(crate) use envoy::{Envoy, Shape, in_each_shape};
 pub(crate) use latchkey::{CHATS, Home, Key, Latchkey, UNAUTHENTICATED};
 pub(crate) use process::{Finished, Process, buf, run};
 pub(crate) use tls::TlsClient;
@@ -36,19 +36,19 @@ pub(crate) struct Stack {
 }
 
 impl Stack {
-    pub(crate) fn start() -> Self {
-        Self::with_envoy(&[])
+    pub(crate) fn start(shape: Shape) -> Self {
+        Self::with_envoy(shape, &[])
     }
 
     /// With texts of Envoy's configuration replaced; each must be there.
-    pub(crate) fn with_envoy(replaced: &[(&str, &str)]) -> Self {
-        Self::over(Home::new(), replaced)
+    pub(crate) fn with_envoy(shape: Shape, replaced: &[(&str, &str)]) -> Self {
+        Self::over(Home::new(), shape, replaced)
     }
 
-    pub(crate) fn over(home: Home, replaced: &[(&str, &str)]) -> Self {
+    pub(crate) fn over(home: Home, shape: Shape, replaced: &[(&str, &str)]) -> Self {
         let backend = Backend::start();
         let latchkey = home.start("latchkey");
-        let envoy = Envoy::start(&[latchkey.grpc], backend.address, replaced);
+        let envoy = Envoy::start(shape, &[latchkey.grpc], backend.address, replaced);
         Self {
             envoy,
             latchkey,
