@@ -56,7 +56,7 @@ fn bad_key(number: u64) -> String {
 
 fn an_address_that_tries_keys_is_limited_and_its_good_key_is_not(shape: Shape) {
     // At trace level the log would cost more than the requests.
-    let stack = Stack::over(Home::with(&[("level: trace", "level: info")]), shape, &[]);
+    let stack = Stack::with(Home::with(&[("level: trace", "level: info")]), shape, &[]);
     let good = stack.home.chat_key().bearer();
     let over = AtomicBool::new(false);
     let ask = |client: &mut Client, bearer: &str| client.post("/ai/support", &[("authorization", bearer)]);
@@ -134,7 +134,7 @@ fn an_address_that_tries_keys_is_limited_and_its_good_key_is_not(shape: Shape) {
 }
 
 fn a_key_that_is_revoked_beside_the_server_is_denied_within_a_second(shape: Shape) {
-    let stack = Stack::start(shape);
+    let stack = Stack::in_shape(shape);
     let (key, other) = (stack.home.chat_key(), stack.home.chat_key());
     let mut client = stack.client();
     let mut ask = |bearer: &str| client.post("/ai/support", &[("authorization", bearer)]);
@@ -154,7 +154,7 @@ fn a_key_that_is_revoked_beside_the_server_is_denied_within_a_second(shape: Shap
 }
 
 fn a_key_is_nowhere_but_with_its_caller(shape: Shape) {
-    let stack = Stack::start(shape);
+    let stack = Stack::in_shape(shape);
     let (good, revoked) = (stack.home.chat_key(), stack.home.chat_key());
     let (malformed, unknown) = ("lk_this-is-nearly-a-key", well_formed_key(77));
     let mut client = stack.client();

@@ -3,7 +3,7 @@
 
 use serde_json::Value;
 
-use crate::support::{Client, Key, Response, Shape, Stack, in_each_shape};
+use crate::support::{Client, Home, Key, Response, Shape, Stack, in_each_shape};
 
 const TENANT_HEADERS: [&str; 5] = [
     "x-auth-key-id",
@@ -73,7 +73,7 @@ fn a_key_of_a_user_inside_an_organization_gets_each_answer(shape: Shape) {
 }
 
 fn each_answer(shape: Shape, owner: &Owner) {
-    let stack = Stack::start(shape);
+    let stack = Stack::in_shape(shape);
     let mut client = stack.client();
     let key = owner.key(&stack, &["read:ai_chats", "write:ai_chat"]);
     allowed(&mut client, owner, &key);
@@ -329,7 +329,7 @@ fn refused(answer: &Response, status: u16, code: &str, error: &str, case: &str) 
 }
 
 fn forged_tenant_headers_never_reach_the_backend(shape: Shape) {
-    let stack = Stack::with_envoy(shape, shape.letting_underscores_in());
+    let stack = Stack::with(Home::new(), shape, shape.letting_underscores_in());
     let mut client = stack.client();
     for owner in [ORGANIZATION, USER] {
         let bearer = owner.key(&stack, &["read:ai_chats"]).bearer();
@@ -349,7 +349,7 @@ fn forged_tenant_headers_never_reach_the_backend(shape: Shape) {
 }
 
 fn a_public_route_needs_no_key_and_passes_no_identity_on(shape: Shape) {
-    let stack = Stack::with_envoy(shape, shape.letting_underscores_in());
+    let stack = Stack::with(Home::new(), shape, shape.letting_underscores_in());
     let mut client = stack.client();
     assert_eq!(client.get("/healthz", &[]).status, 200);
     for forged in forgeries() {
@@ -389,7 +389,7 @@ fn forgeries() -> Vec<String> {
 }
 
 fn names_with_underscores_are_refused_or_removed(shape: Shape) {
-    let stack = Stack::start(shape);
+    let stack = Stack::in_shape(shape);
     let bearer = stack.home.chat_key().bearer();
     let headers = [("authorization", bearer.as_str()), ("X_Auth_Org_Code", "forged")];
     let answer = stack.client().post("/ai/support", &headers);
@@ -408,7 +408,7 @@ fn without_an_authorizer_nothing_is_allowed(shape: Shape) {
         latchkey,
         backend,
         home,
-    } = Stack::start(shape);
+    } = Stack::in_shape(shape);
     let bearer = home.chat_key().bearer();
     let mut client = Client::new(envoy.listener);
     let mut ask = || client.post("/ai/support", &[("authorization", &bearer)]);

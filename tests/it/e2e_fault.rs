@@ -76,7 +76,7 @@ fn serve(home: &Home) -> SocketAddr {
 fn a_fault_of_our_own_is_a_500_and_the_server_goes_on(shape: Shape) {
     let home = Home::new();
     let backend = Backend::start();
-    let envoy = Envoy::start(shape, &[serve(&home)], backend.address, &[]);
+    let envoy = Envoy::start_in(shape, &[serve(&home)], backend.address, &[]);
     let mut client = Client::new(envoy.listener);
     for headers in [[("authorization", "Bearer planted")], [("x-api-key", "planted")]] {
         let answer = client.post("/ai/support", &headers);

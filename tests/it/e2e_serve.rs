@@ -205,7 +205,7 @@ fn one_of_two_servers_ends_and_no_request_fails(shape: Shape) {
     let (home, replaced) = patient(shape);
     let (mut ending, staying) = (home.start("ending"), home.start("staying"));
     let backend = Backend::start();
-    let envoy = Envoy::start(shape, &[ending.grpc, staying.grpc], backend.address, replaced);
+    let envoy = Envoy::start_in(shape, &[ending.grpc, staying.grpc], backend.address, replaced);
     let (ready, staying_only) = (ending.ops, [staying.grpc]);
     let bearer = home.chat_key().bearer();
     let headers = [("authorization", bearer.as_str())];

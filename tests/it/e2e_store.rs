@@ -37,7 +37,7 @@ fn organization_and_user(stack: &Stack) -> [Key; 2] {
 }
 
 fn a_valid_key_that_nobody_owns_gets_nowhere(shape: Shape) {
-    let stack = Stack::start(shape);
+    let stack = Stack::in_shape(shape);
     let mut client = stack.client();
     for owner in OWNERS {
         let bearer = stack.home.ai_key(&["read:ai_chats"], &owner).bearer();
@@ -65,7 +65,7 @@ fn a_valid_key_that_nobody_owns_gets_nowhere(shape: Shape) {
 }
 
 fn a_key_outside_its_networks_and_one_past_its_time_are_refused(shape: Shape) {
-    let stack = Stack::start(shape);
+    let stack = Stack::in_shape(shape);
     let mut client = stack.client();
     for owner in OWNERS {
         let key = |limits: [&str; 2]| {
@@ -103,7 +103,7 @@ fn a_key_outside_its_networks_and_one_past_its_time_are_refused(shape: Shape) {
 }
 
 fn a_store_that_fails_lets_known_keys_go_on_and_nobody_new_in(shape: Shape) {
-    let stack = Stack::start(shape);
+    let stack = Stack::in_shape(shape);
     let mut client = stack.client();
     let known = organization_and_user(&stack);
     let unknown = organization_and_user(&stack);

@@ -85,8 +85,12 @@ pub(crate) struct Envoy {
 }
 
 impl Envoy {
-    /// Starts it before one or more Latchkeys, with texts of the configuration replaced.
-    pub(crate) fn start(
+    /// Starts it before one or more Latchkeys, with texts of the shipped configuration replaced.
+    pub(crate) fn start(latchkeys: &[SocketAddr], backend: SocketAddr, replaced: &[(&str, &str)]) -> Self {
+        Self::start_in(Shape::Full, latchkeys, backend, replaced)
+    }
+
+    pub(crate) fn start_in(
         shape: Shape,
         latchkeys: &[SocketAddr],
         backend: SocketAddr,

@@ -36,19 +36,23 @@ pub(crate) struct Stack {
 }
 
 impl Stack {
-    pub(crate) fn start(shape: Shape) -> Self {
-        Self::with_envoy(shape, &[])
+    pub(crate) fn start() -> Self {
+        Self::in_shape(Shape::Full)
+    }
+
+    pub(crate) fn in_shape(shape: Shape) -> Self {
+        Self::with(Home::new(), shape, &[])
     }
 
     /// With texts of Envoy's configuration replaced; each must be there.
-    pub(crate) fn with_envoy(shape: Shape, replaced: &[(&str, &str)]) -> Self {
-        Self::over(Home::new(), shape, replaced)
+    pub(crate) fn over(home: Home, replaced: &[(&str, &str)]) -> Self {
+        Self::with(home, Shape::Full, replaced)
     }
 
-    pub(crate) fn over(home: Home, shape: Shape, replaced: &[(&str, &str)]) -> Self {
+    pub(crate) fn with(home: Home, shape: Shape, replaced: &[(&str, &str)]) -> Self {
         let backend = Backend::start();
         let latchkey = home.start("latchkey");
-        let envoy = Envoy::start(shape, &[latchkey.grpc], backend.address, replaced);
+        let envoy = Envoy::start_in(shape, &[latchkey.grpc], backend.address, replaced);
         Self {
             envoy,
             latchkey,
