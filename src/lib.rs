@@ -11,5 +11,6 @@ pub mod explain;
 pub mod http;
 pub mod keys;
 pub mod limits;
+pub mod outbound;
 pub mod server;
 pub mod telemetry;
