@@ -8,6 +8,7 @@ pub mod config;
 pub mod decision;
 pub mod envoy;
 pub mod explain;
+pub mod guard;
 pub mod http;
 pub mod keys;
 pub mod limits;
