@@ -1,10 +1,10 @@
-//! What is configured and not served by this version, one line each.
+//! What is configured and not served by this version, or not safe everywhere, one line each.
 //!
 //! Only what the user wrote is told, so that a plain start is quiet; guards are told always, since a route that names one
 //! looks protected.
 
 use super::load::Notice;
-use super::settings::{Access, Settings, SourceKind, StoreUrl};
+use super::settings::{Access, ListenAddress, Settings, SourceKind, StoreUrl};
 use super::tree::{Node, Value};
 
 pub(super) fn of(settings: &Settings, tree: &Node, defaults: &Node, file: &str) -> Vec<Notice> {
@@ -14,8 +14,15 @@ pub(super) fn of(settings: &Settings, tree: &Node, defaults: &Node, file: &str) 
         file,
         list: Vec::new(),
     };
-    let text = "TLS (http_tls) is not served by this version";
-    notices.add(&["listen", "http_tls"], true, text);
+    let listen = &settings.listen;
+    if let ListenAddress::Tcp(address) = listen.http
+        && !address.ip().is_loopback()
+        && listen.http_tls.is_none()
+        && !listen.allow_plaintext
+    {
+        let text = "http listens off loopback without TLS: management tokens and new keys travel there; give http_tls";
+        notices.add(&["listen", "http"], false, text);
+    }
     if matches!(settings.store, StoreUrl::Postgres(_)) {
         let text = "PostgreSQL as a store is not served by this version; use sqlite://";
         notices.add_first(&[&["store_file"], &["store"]], true, text);

@@ -292,10 +292,10 @@ fn what_is_not_served_yet_is_told_with_its_place() {
     let remote = "keys: {source: remote, remote: {verify_url: 'https://e.com/'}}";
     for (more, place, part, stops) in [
         (
-            "listen: {http_tls: {cert_file: c, key_file: k}}",
-            "3:20",
-            "TLS (http_tls)",
-            true,
+            "listen: {http: '0.0.0.0:80'}",
+            "3:16",
+            "off loopback without TLS",
+            false,
         ),
         ("store: postgres://u:p@h/db", "3:8", "PostgreSQL", true),
         (

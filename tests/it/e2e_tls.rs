@@ -93,6 +93,55 @@ fn mutual_tls_lets_the_right_envoy_ask_and_nobody_else() {
     );
 }
 
+#[test]
+fn the_key_api_has_tls_and_mutual_tls_too() {
+    const TOKEN: &str = "a-management-token-of-a-test";
+    /// The place in Envoy's configuration where the cluster of the backend gets its TLS.
+    const BACKEND: &str = "    connect_timeout: 1s\n";
+    let (authority, strangers) = (Authority::new(), Authority::new());
+    for mutual in [false, true] {
+        let files = if mutual {
+            MUTUAL
+        } else {
+            "{cert_file: server.crt, key_file: server.key}"
+        };
+        let listen = format!("listen: {{http_tls: {files}, ");
+        let tokens = "management: {tokens: [{name: test, token_file: token, permissions: ['read:apis']}]}\nroutes:\n  - {name: keys, path: '/api/v1/{*rest}', public: true}\n";
+        let home = Home::with(&[("listen: {", &listen), ("routes:\n", tokens)]);
+        authority.server(YEAR).write(home.path(), "server");
+        let identity = authority.client();
+        identity.write(home.path(), "client");
+        for name in ["clients.crt", "authority.crt"] {
+            fs::write(home.path().join(name), authority.pem()).expect("a file");
+        }
+        fs::write(home.path().join("token"), TOKEN).expect("a file");
+        let latchkey = home.start("latchkey");
+
+        let tls = envoy_tls(home.path()).replace("[h2]", "[http/1.1]");
+        let with_tls = format!("{BACKEND}{tls}");
+        let envoy = Envoy::start(&[latchkey.grpc], latchkey.http, &[(BACKEND, &with_tls)]);
+        let bearer = format!("Bearer {TOKEN}");
+        let answer = Client::new(envoy.listener).get("/api/v1/apis", &[("authorization", &bearer)]);
+        assert_eq!(answer.status, 200, "{answer:?}");
+        assert_eq!(answer.json()["apis"][0]["id"], "api_ai");
+
+        let ask = |identity: Option<&Pair>| {
+            let client = TlsClient::connect(latchkey.http, &authority, identity, "http/1.1")?;
+            let request = b"GET /api/v1/apis HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n";
+            let answer = client.exchange(request)?;
+            Ok::<_, std::io::Error>(String::from_utf8_lossy(&answer).into_owned())
+        };
+        let known = ask(Some(&identity)).expect("an answer");
+        assert!(known.starts_with("HTTP/1.1 401 "), "{known}");
+        for identity in [None, Some(strangers.client())] {
+            let answer = ask(identity.as_ref());
+            assert_eq!(answer.is_ok(), !mutual, "{answer:?}");
+        }
+        let plain = Client::new(latchkey.http).try_request("GET", "/api/v1/apis", &[]);
+        assert!(plain.is_err(), "{plain:?}");
+    }
+}
+
 /// Mounts files as Kubernetes does: through a link to a folder of this version, which is swapped in one step.
 fn mount(folder: &Path, version: &str, server: &Pair) {
     let versioned = folder.join(version);
@@ -226,7 +275,7 @@ fn files_that_cannot_be_used_end_the_start_and_are_named() {
             Some(authority.client().key),
             "the key in server.key does not belong to the certificate in server.crt",
         ),
-        ("grpc", None, "cannot read server.key"),
+        ("http", None, "cannot read server.key"),
     ] {
         let home = Home::with(&[(
             "listen: {",
