@@ -305,11 +305,9 @@ impl KeyCache {
         self.metrics.refreshed();
         let cache = Arc::clone(self);
         self.waiting.spawn(async move {
-            if cache
-                .ask(key, digest, Asked::Again, Instant::now() + REFRESH_LIMIT)
-                .await
-                .is_err()
-            {
+            let limit = Instant::now() + REFRESH_LIMIT;
+            if let Err(error) = cache.ask(key, digest, Asked::Again, limit).await {
+                cache.metrics.no_answer(&error);
                 // The next one who comes after this may try again; until then the record is still fresh.
                 let again = Instant::now() + RETRY_AFTER;
                 cache.known.update(&digest, |known| {
