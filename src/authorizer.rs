@@ -6,6 +6,7 @@
 
 mod outcome;
 
+use std::collections::BTreeMap;
 use std::ops::Deref;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -19,6 +20,7 @@ use crate::decision::{
     self, Candidate, CompiledRoute, Decision, Denial, Facts, InvalidKey, Next, Policy, Reading, Refused,
     RequestView,
 };
+use crate::guard::CompiledGuard;
 use crate::keys::{ApiKey, KeyCache, KeyRecord, Remembered};
 use crate::limits::{LocalLimits, NamedLimit, Subject, Verdict};
 use crate::telemetry::{CheckMetrics, PolicyCounters};
@@ -35,6 +37,31 @@ pub struct Authorizer {
 pub struct ActivePolicy {
     policy: Policy,
     counters: PolicyCounters,
+    guards: BTreeMap<Box<str>, Arc<CompiledGuard>>,
+}
+
+impl ActivePolicy {
+    pub(crate) fn new(policy: Policy, metrics: &CheckMetrics) -> Self {
+        let guards = &policy.settings.guards;
+        Self {
+            counters: metrics.for_policy(&policy),
+            guards: guards
+                .iter()
+                .map(|(name, guard)| (name.clone(), Arc::new(CompiledGuard::compile(guard))))
+                .collect(),
+            policy,
+        }
+    }
+
+    /// The guard of this name.
+    pub fn guard(&self, name: &str) -> Option<&Arc<CompiledGuard>> {
+        self.guards.get(name)
+    }
+
+    /// Whether there is a route of this name.
+    pub fn has_route(&self, name: &str) -> bool {
+        self.settings.routes.iter().any(|route| &*route.name == name)
+    }
 }
 
 impl Deref for ActivePolicy {
@@ -52,8 +79,7 @@ pub struct NeedsLookUp;
 impl Authorizer {
     /// Puts the parts together under a first policy.
     pub fn new(policy: Policy, keys: Arc<KeyCache>, limits: LocalLimits, metrics: CheckMetrics) -> Self {
-        let counters = metrics.for_policy(&policy);
-        let active = ArcSwap::from_pointee(ActivePolicy { policy, counters });
+        let active = ArcSwap::from_pointee(ActivePolicy::new(policy, &metrics));
         Self {
             active,
             keys,
@@ -69,8 +95,8 @@ impl Authorizer {
 
     /// Swaps the policy as a whole. Requests under way end with the one that they began with.
     pub fn replace_policy(&self, policy: Policy) {
-        let counters = self.metrics.for_policy(&policy);
-        self.active.store(Arc::new(ActivePolicy { policy, counters }));
+        self.active
+            .store(Arc::new(ActivePolicy::new(policy, &self.metrics)));
     }
 
     /// The counters of the limits, for their metrics.

@@ -360,7 +360,7 @@ fn plain(byte: u8) -> u8 {
 }
 
 /// A request id that can be echoed as it is.
-fn speakable_id(value: &[u8]) -> Option<&str> {
+pub(crate) fn speakable_id(value: &[u8]) -> Option<&str> {
     let good = |byte: &u8| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'_' | b'-');
     let is_good = (1..=64).contains(&value.len()) && value.iter().all(good);
     is_good.then(|| std::str::from_utf8(value).ok())?

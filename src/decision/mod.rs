@@ -22,6 +22,7 @@ mod view;
 pub use denial::{Denial, InvalidKey, NotAllowed};
 pub use facts::Facts;
 pub use grant::{Decision, Grant};
+pub(crate) use headers::speakable_id;
 pub use policy::{CompiledRoute, Policy};
 pub use routes::RouteTable;
 pub use steps::{Admitted, Candidate, Next, Reading, Refused, read};

@@ -10,7 +10,11 @@ use tonic_health::server::{HealthReporter, HealthService};
 use super::streams::EndsOnStop;
 
 /// The empty name is the server as a whole (the gRPC Health Checking Protocol).
-const NAMES: [&str; 2] = ["", crate::envoy::AUTHORIZATION_SERVICE];
+const NAMES: [&str; 3] = [
+    "",
+    crate::envoy::AUTHORIZATION_SERVICE,
+    crate::envoy::EXTERNAL_PROCESSOR_SERVICE,
+];
 
 /// What health says on every listener. NOT_SERVING at first.
 #[derive(Clone, Debug)]
@@ -49,8 +53,9 @@ impl Health {
 }
 
 /// Health, and reflection (v1 and v1alpha, which older tools ask for) of what `descriptors` describe: encoded
-/// `google.protobuf.FileDescriptorSet`s.
+/// `google.protobuf.FileDescriptorSet`s. Added to `services`.
 pub(super) fn routes(
+    services: Routes,
     health: &Health,
     descriptors: &[&[u8]],
     stop: &CancellationToken,
@@ -66,7 +71,8 @@ pub(super) fn routes(
     let v1alpha = described()
         .build_v1alpha()
         .context("descriptors for reflection")?;
-    Ok(Routes::new(health.service(stop))
+    Ok(services
+        .add_service(health.service(stop))
         .add_service(EndsOnStop::new(v1, stop.clone()))
         .add_service(EndsOnStop::new(v1alpha, stop.clone())))
 }

@@ -8,13 +8,14 @@ use futures_util::future::BoxFuture;
 use tokio::runtime::Handle;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
+use tonic::service::Routes;
 
 use super::reload::{Reloader, Target, Trigger};
 use super::vital::Vitals;
 use crate::authorizer::Authorizer;
 use crate::config::{Settings, StoreUrl};
 use crate::decision::Policy;
-use crate::envoy::{self, CheckLayer};
+use crate::envoy::{self, CheckLayer, GuardMetrics, Processor};
 use crate::http::{self, App};
 use crate::keys::{KeyCache, SqliteStore, StoreSource};
 use crate::limits::LocalLimits;
@@ -30,6 +31,8 @@ pub(super) type Probe = Box<dyn Fn() -> BoxFuture<'static, Result<(), String>> +
 pub(super) struct Parts<L> {
     /// A layer in front of the router of every lane, for what must be answered fast.
     pub(super) front: L,
+    /// The other services of a lane, each one line here.
+    pub(super) services: Routes,
     /// What the HTTP listener answers.
     pub(super) http: Router,
     /// Encoded file descriptor sets, for reflection.
@@ -83,12 +86,17 @@ pub(super) async fn open(
     reloader.metrics().register(&mut registry);
     vitals.spawn("config_reload", stop.clone(), reloader.run(stop.clone()));
 
+    let guards = GuardMetrics::default();
+    guards.register(&mut registry);
+    let processor = Processor::new(Arc::clone(&authorizer), guards, Handle::current());
+
     let app = App::new(http::Shared {
         authorizer: Arc::clone(&authorizer),
         authenticator,
     });
     Ok(Parts {
         front: CheckLayer::new(authorizer),
+        services: Routes::default().add_service(processor.service()),
         http: http::router(app),
         descriptors: vec![envoy::FILE_DESCRIPTOR_SET],
         store: Box::new(move || {

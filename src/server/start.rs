@@ -110,6 +110,7 @@ impl Running {
     {
         let Parts {
             front,
+            services,
             http: router,
             descriptors,
             store,
@@ -129,7 +130,7 @@ impl Running {
         let health = Health::new().await;
         let readiness = Arc::new(Readiness::default());
 
-        let service = front.layer(health::routes(&health, &descriptors, &tokens.goaway)?.prepare());
+        let service = front.layer(health::routes(services, &health, &descriptors, &tokens.goaway)?.prepare());
         let count = thread::available_parallelism().unwrap_or(NonZeroUsize::MIN);
         let lanes = Lanes::start(count, service, tokens.goaway.clone())?;
         ProcessMetrics::new(SystemTime::now(), lanes.open_connections()).register(&mut registry);

@@ -10,6 +10,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 use tonic::Code;
+use tonic::service::Routes;
 use tonic::transport::{Channel, Endpoint};
 use tonic_health::ServingStatus;
 use tonic_health::pb::HealthCheckRequest;
@@ -63,6 +64,7 @@ fn parts(store_is_up: Arc<AtomicBool>) -> Parts<Identity> {
     CheckMetrics::default().register(&mut registry);
     Parts {
         front: Identity::new(),
+        services: Routes::default(),
         http: axum::Router::new(),
         descriptors: Vec::new(),
         store: Box::new(move || -> BoxFuture<'static, Result<(), String>> {

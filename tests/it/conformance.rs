@@ -228,7 +228,7 @@ fn the_subset_says_what_envoy_says() {
 }
 
 #[test]
-fn the_subset_has_what_a_check_needs() {
+fn the_subset_has_what_the_services_need() {
     let ours = DescriptorPool::from_file_descriptor_set(ours()).expect("our own descriptors fit together");
     let check = ours
         .get_service_by_name(latchkey::envoy::AUTHORIZATION_SERVICE)
@@ -237,9 +237,20 @@ fn the_subset_has_what_a_check_needs() {
         .next()
         .expect("it has a method");
     assert_eq!(check.full_name(), "envoy.service.auth.v3.Authorization.Check");
+    let process = ours
+        .get_service_by_name(latchkey::envoy::EXTERNAL_PROCESSOR_SERVICE)
+        .expect("the service is in the subset")
+        .methods()
+        .next()
+        .expect("it has a method");
+    assert_eq!(
+        process.full_name(),
+        "envoy.service.ext_proc.v3.ExternalProcessor.Process"
+    );
     for name in [
         "google.rpc.Status",
         "envoy.type.v3.HttpStatus",
+        "envoy.extensions.filters.http.ext_proc.v3.ProcessingMode",
         "envoy.config.core.v3.HeaderValueOption",
     ] {
         assert!(ours.get_message_by_name(name).is_some(), "{name}");
