@@ -12,6 +12,7 @@ pub mod guard;
 pub mod http;
 pub mod keys;
 pub mod limits;
+pub mod lint;
 pub mod outbound;
 pub mod server;
 pub mod telemetry;

@@ -14,6 +14,7 @@ use serde_json::{Value, json};
 
 use super::Environment;
 use super::config::load_settings;
+use super::table;
 use crate::config::{Api, Scope, Settings, StoreUrl};
 use crate::keys::{ApiKey, KeyRecord, KeyStatus, KeyType, Owner, SqliteStore, StoredKey};
 
@@ -255,31 +256,10 @@ async fn list(store: &SqliteStore, args: &ListArgs, style: Style) -> anyhow::Res
     .map(String::from);
     let mut rows = vec![head];
     rows.extend(keys.iter().map(as_row));
-    let widths: Vec<usize> = (0..rows[0].len())
-        .map(|column| {
-            rows.iter()
-                .map(|row| row[column].chars().count())
-                .max()
-                .unwrap_or(0)
-        })
-        .collect();
     let mut out = stdout().lock();
-    for (number, row) in rows.iter().enumerate() {
-        let cells: Vec<String> = row
-            .iter()
-            .zip(&widths)
-            .map(|(cell, width)| format!("{cell:width$}"))
-            .collect();
-        let line = cells.join("  ");
-        writeln!(
-            out,
-            "{}",
-            if number == 0 {
-                style.strong(line.trim_end())
-            } else {
-                line.trim_end().to_owned()
-            }
-        )?;
+    for (number, line) in table::lines(&rows).into_iter().enumerate() {
+        let line = if number == 0 { style.strong(&line) } else { line };
+        writeln!(out, "{line}")?;
     }
     Ok(ExitCode::SUCCESS)
 }

@@ -5,7 +5,10 @@
 mod check;
 mod config;
 mod keys;
+mod lint;
+mod routes;
 mod serve;
+mod table;
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;
@@ -31,6 +34,10 @@ enum Command {
     Serve(serve::ServeArgs),
     /// Say what would become of a request, and why; exits with 0 for allow and 3 for deny
     Check(check::CheckArgs),
+    /// Show the routes in matching order
+    Routes(routes::RoutesArgs),
+    /// Look for what is allowed in the configuration and probably not meant; exits with 1 when there is something
+    Lint(lint::LintArgs),
     /// Create, list, show and revoke keys
     #[command(subcommand)]
     Keys(keys::KeysCommand),
@@ -62,6 +69,8 @@ pub fn run(
     let done = match cli.command {
         Command::Serve(args) => serve::run(args, &environment),
         Command::Check(args) => check::run(args, &environment),
+        Command::Routes(args) => routes::run(&args, &environment),
+        Command::Lint(args) => lint::run(&args, &environment),
         Command::Keys(command) => keys::run(command, &environment),
         Command::Config(command) => config::run(command, &environment),
     };

@@ -70,11 +70,29 @@ impl std::error::Error for SettingsError {}
 ///
 /// Files that settings name for a URL (`store_file`, `redis_file`) are read here, relative to the working directory.
 pub fn load(file: Option<&Path>, environment: &BTreeMap<String, String>) -> Result<Loaded, SettingsError> {
+    load_placed(file, environment).map(|placed| placed.loaded)
+}
+
+/// Settings, and where each of them was written.
+pub(crate) struct Placed {
+    /// The settings.
+    pub(crate) loaded: Loaded,
+    /// What was written: file, environment and defaults in one.
+    pub(crate) tree: Node,
+    /// What places call the file.
+    pub(crate) name: String,
+}
+
+/// [`load`], for who wants to point at places.
+pub(crate) fn load_placed(
+    file: Option<&Path>,
+    environment: &BTreeMap<String, String>,
+) -> Result<Placed, SettingsError> {
     let one = |mistake: String| SettingsError {
         mistakes: vec![mistake],
     };
     let Some(path) = file else {
-        return load_text("default.yaml", None, environment);
+        return load_text_placed("default.yaml", None, environment);
     };
     let name: String = path.to_string_lossy().chars().flat_map(escaped).collect();
     let bytes = read_file(path).map_err(|why| one(format!("{name}: {why}")))?;
@@ -85,7 +103,7 @@ pub fn load(file: Option<&Path>, environment: &BTreeMap<String, String>) -> Resu
             .count();
         one(format!("{name}:{line}: not UTF-8"))
     })?;
-    load_text(&name, Some(text), environment)
+    load_text_placed(&name, Some(text), environment)
 }
 
 /// A name of a file may hold anything; a line of a message may not.
@@ -120,12 +138,22 @@ fn read_file(path: &Path) -> Result<Vec<u8>, String> {
     Ok(bytes)
 }
 
-/// The same for a text that is already read. `name` is what messages call it; without a text, the defaults alone.
+/// [`load`] for a text that is already read. `name` is what messages call it; without a text, the defaults alone.
+#[cfg(test)]
 pub(super) fn load_text(
     name: &str,
     text: Option<&str>,
     environment: &BTreeMap<String, String>,
 ) -> Result<Loaded, SettingsError> {
+    load_text_placed(name, text, environment).map(|placed| placed.loaded)
+}
+
+/// [`load_placed`] for a text that is already read.
+pub(crate) fn load_text_placed(
+    name: &str,
+    text: Option<&str>,
+    environment: &BTreeMap<String, String>,
+) -> Result<Placed, SettingsError> {
     let defaults = defaults()?;
     let mut reader = Reader::default();
     let mut tree = match text {
@@ -144,7 +172,11 @@ pub(super) fn load_text(
     match settings {
         Some(settings) if reader.is_clean() => {
             let notices = notices::of(&settings, &tree, &defaults, name);
-            Ok(Loaded { settings, notices })
+            Ok(Placed {
+                loaded: Loaded { settings, notices },
+                tree,
+                name: name.into(),
+            })
         }
         settings => {
             if settings.is_none() && reader.is_clean() {

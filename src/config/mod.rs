@@ -15,7 +15,10 @@ pub(crate) mod tree;
 mod watch;
 
 pub use change::PolicyVersion;
+#[cfg(test)]
+pub(crate) use load::load_text_placed;
 pub use load::{DEFAULT_FILE, Loaded, Notice, SettingsError, Source, load};
+pub(crate) use load::{Placed, load_placed};
 pub use pattern::{InvalidPattern, PathPattern, Segment};
 pub use settings::*;
 pub use watch::FileWatch;

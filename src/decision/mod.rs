@@ -25,5 +25,6 @@ pub use grant::{Decision, Grant};
 pub(crate) use headers::speakable_id;
 pub use policy::{CompiledRoute, Policy};
 pub use routes::RouteTable;
+pub(crate) use routes::fold;
 pub use steps::{Admitted, Candidate, Next, Reading, Refused, read};
 pub use view::RequestView;

@@ -85,6 +85,11 @@ impl RouteTable {
         self.in_matching_order.iter()
     }
 
+    /// The route of a request with this host, in lower case and without port, and this path, with its hex digits in upper case.
+    pub fn choose(&self, host: &str, path: &[u8], method: &[u8]) -> Result<&Arc<CompiledRoute>, NotAllowed> {
+        self.find(host, path).and_then(|choice| choice.route(method))
+    }
+
     /// Chooses by host and path; both as [`path`] gives them.
     pub(super) fn find(&self, host: &str, path: &[u8]) -> Result<&Choice, NotAllowed> {
         if !self.hosts.is_empty()
@@ -219,7 +224,7 @@ impl Node {
 }
 
 /// Escapes decoded, letters in lower case.
-fn fold(text: &[u8]) -> Vec<u8> {
+pub(crate) fn fold(text: &[u8]) -> Vec<u8> {
     let mut folded = Vec::with_capacity(text.len());
     let mut rest = text;
     while let Some((&byte, after)) = rest.split_first() {

@@ -1,4 +1,4 @@
-//! `latchkey check` beside a running server: the same decision, and no key in what is shown.
+//! `latchkey check` beside a running server: the same decision, and no key in what is shown. And its neighbours `lint` and `routes`.
 
 use std::process::Command;
 
@@ -132,4 +132,63 @@ fn check_makes_no_store_and_says_what_is_missing() {
         assert_eq!(finished.code, Some(code), "{args:?}: {}", finished.stderr);
         assert!(finished.stderr.contains(says), "{args:?}: {}", finished.stderr);
     }
+}
+
+#[test]
+fn lint_exits_with_what_it_found() {
+    let home = Home::new();
+    let lint = |args: &[&str]| run(home.command("lint").args(args));
+    let found = lint(&["--output", "json"]);
+    assert_eq!(found.code, Some(1), "{}", found.stderr);
+    let report: Value = serde_json::from_str(&found.stdout).expect("JSON");
+    let finding = &report["findings"][0];
+    assert_eq!(finding["kind"], "unused_scope", "{report:#}");
+    assert!(
+        finding["place"]
+            .as_str()
+            .is_some_and(|place| place.ends_with("latchkey.yaml:9:63")),
+        "{report:#}"
+    );
+
+    std::fs::write(home.config(), "routes: []\n").expect("the configuration can be written");
+    let empty = lint(&[]);
+    assert_eq!(empty.code, Some(1));
+    assert!(
+        empty
+            .stdout
+            .contains(":1:9: there is no route, so every request is refused"),
+        "{}",
+        empty.stdout
+    );
+
+    std::fs::write(home.config(), "routes: [{name: r, path: /r, public: true}]\n")
+        .expect("it can be written");
+    assert_eq!(lint(&[]).output(), "nothing found\n");
+    std::fs::write(home.config(), "routs: []\n").expect("it can be written");
+    assert_eq!(lint(&[]).code, Some(2));
+}
+
+#[test]
+fn routes_are_shown_in_matching_order() {
+    let home = Home::new();
+    let table = run(&mut home.command("routes")).output();
+    let paths: Vec<&str> = table
+        .lines()
+        .filter_map(|line| line.split_whitespace().nth(1))
+        .collect();
+    assert_eq!(
+        paths,
+        [
+            "PATH",
+            "/ai/analytics",
+            "/ai/chat",
+            "/ai/support",
+            "/healthz",
+            "/other"
+        ],
+        "{table}"
+    );
+    let json = run(home.command("routes").args(["--output", "json"])).output();
+    let json: Value = serde_json::from_str(&json).expect("JSON");
+    assert_eq!(json["routes"][1]["scopes"]["all"][0], "write:ai_chat");
 }
