@@ -8,9 +8,10 @@ use std::{env, fs};
 use prost::Message;
 use tonic_prost_build::manual;
 
-const SERVICES: [&str; 2] = [
+const SERVICES: [&str; 3] = [
     "envoy/service/auth/v3/external_auth.proto",
     "envoy/service/ext_proc/v3/external_processor.proto",
+    "envoy/service/accesslog/v3/als.proto",
 ];
 
 fn main() -> Result<(), Box<dyn Error>> {

@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 use arc_swap::ArcSwap;
 use tracing::debug;
 
-pub use self::outcome::{Arrival, DecisionId, Outcome};
+pub use self::outcome::{Arrival, Outcome};
 use crate::config::Per;
 use crate::decision::{
     self, Candidate, CompiledRoute, Decision, Denial, Facts, InvalidKey, Next, Policy, Reading, Refused,
@@ -24,6 +24,7 @@ use crate::guard::CompiledGuard;
 use crate::keys::{ApiKey, KeyCache, KeyRecord, Remembered};
 use crate::limits::{LocalLimits, NamedLimit, Subject, Verdict};
 use crate::telemetry::{CheckMetrics, PolicyCounters};
+use crate::usage::{DecisionId, Ledger, Replica};
 
 /// Joins decision, keys and limits; one for the process.
 pub struct Authorizer {
@@ -31,6 +32,7 @@ pub struct Authorizer {
     keys: Arc<KeyCache>,
     limits: LocalLimits,
     metrics: CheckMetrics,
+    ledger: Arc<Ledger>,
 }
 
 /// The policy in force and its counters; a request works with one from its start to its end, also during a reload.
@@ -85,7 +87,13 @@ impl Authorizer {
             keys,
             limits,
             metrics,
+            ledger: Arc::new(Ledger::new(Replica::new())),
         }
+    }
+
+    /// Where decisions are counted that the access log should bring back.
+    pub fn ledger(&self) -> &Arc<Ledger> {
+        &self.ledger
     }
 
     /// The policy in force.
@@ -273,7 +281,7 @@ impl<'r> Case<'_, 'r> {
         limit: Option<(Arc<NamedLimit>, Verdict)>,
     ) -> Outcome<'r> {
         Outcome {
-            decision_id: DecisionId::new(),
+            decision_id: DecisionId::new(self.authorizer.ledger.replica(), self.arrival.unix_ms),
             decision,
             facts: self.facts,
             identity,

@@ -16,3 +16,4 @@ pub mod lint;
 pub mod outbound;
 pub mod server;
 pub mod telemetry;
+pub mod usage;

@@ -4,6 +4,7 @@
 //! nothing, asks the [authorizer](crate::authorizer), and writes the answer with a writer of its own. The messages that prost
 //! made of `proto/` are the oracle of the tests for both.
 
+mod access_log;
 mod answer;
 mod ask;
 mod authorization;
@@ -11,6 +12,7 @@ mod codec;
 mod external_processor;
 pub mod messages;
 
+pub use access_log::AccessLogService;
 pub use answer::write as write_answer;
 pub use ask::Question;
 pub use authorization::{AUTHORIZATION_SERVICE, CheckLayer, CheckService};

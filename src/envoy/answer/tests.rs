@@ -19,6 +19,7 @@ use crate::envoy::messages::envoy::service::auth::v3::check_response::HttpRespon
 use crate::envoy::messages::envoy::service::auth::v3::{CheckResponse, DeniedHttpResponse, OkHttpResponse};
 use crate::keys::{KeyRecord, Owner};
 use crate::limits::{NamedLimit, Verdict};
+use crate::usage::Replica;
 
 const OVERWRITE_IF_EXISTS_OR_ADD: i32 = 2;
 
@@ -55,7 +56,7 @@ fn decide<'r>(policy: &Policy, request: &'r FakeRequest, record: Option<KeyRecor
         identity: record,
         route,
         limit,
-        ..Outcome::fault(arrival)
+        ..Outcome::fault(Replica::new(), arrival)
     }
 }
 
@@ -442,7 +443,7 @@ fn a_key_whose_source_names_no_api_is_taken_for_the_one_of_the_route() {
 fn refused(denial: Denial) -> Outcome<'static> {
     Outcome {
         decision: Decision::Deny(denial),
-        ..Outcome::fault(Arrival::now())
+        ..Outcome::fault(Replica::new(), Arrival::now())
     }
 }
 

@@ -178,6 +178,7 @@ impl Case {
         framed.resize(frame::PREFIX, 0);
         let mut framed = answer::write(&self.policy, &outcome, framed);
         frame::close(&mut framed);
+        self.authorizer.ledger().count(self.arrival.unix_ms);
         self.authorizer
             .record(&self.policy, &outcome, self.arrival.instant.elapsed());
         respond(Bytes::from(framed))
@@ -187,7 +188,7 @@ impl Case {
     /// that each call leaves whole, so the lane goes on.
     fn fault(&self) -> Response<Body> {
         error!("a check panicked; it was answered as a fault of our own");
-        self.finish(Outcome::fault(self.arrival))
+        self.finish(Outcome::fault(self.authorizer.ledger().replica(), self.arrival))
     }
 }
 

@@ -4,7 +4,7 @@
 //! view keeps the bytes, and where in them the wanted fields are.
 
 mod view;
-mod wire;
+pub(super) mod wire;
 
 pub use view::CheckView;
 pub use wire::Malformed;

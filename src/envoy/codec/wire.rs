@@ -4,7 +4,7 @@
 /// Nesting of groups that is followed while skipping; as in prost.
 const MAX_GROUP_DEPTH: u32 = 100;
 
-/// Why bytes are no `CheckRequest` that can be decided.
+/// Why bytes are no message that can be read.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
 pub enum Malformed {
     /// They end in the middle of a field.
@@ -35,24 +35,24 @@ pub enum Malformed {
 
 /// Where in the message some bytes are.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
-pub(super) struct Span {
+pub(crate) struct Span {
     start: u32,
     end: u32,
 }
 
 impl Span {
     /// All of a message.
-    pub(super) fn whole(bytes: &[u8]) -> Result<Self, Malformed> {
+    pub(crate) fn whole(bytes: &[u8]) -> Result<Self, Malformed> {
         let end = u32::try_from(bytes.len()).map_err(|_| Malformed::TooLarge)?;
         Ok(Self { start: 0, end })
     }
 
-    pub(super) fn is_empty(self) -> bool {
+    pub(crate) fn is_empty(self) -> bool {
         self.start == self.end
     }
 
     /// Its bytes in the message that it was found in.
-    pub(super) fn of(self, message: &[u8]) -> &[u8] {
+    pub(crate) fn of(self, message: &[u8]) -> &[u8] {
         message
             .get(self.start as usize..self.end as usize)
             .unwrap_or_default()
@@ -61,25 +61,35 @@ impl Span {
 
 /// The value of a field.
 #[derive(Clone, Copy, Debug)]
-pub(super) enum Value {
+pub(crate) enum Value {
     /// Length-delimited: text, bytes or a message.
     Bytes(Span),
-    /// Anything else, skipped: no field of that kind is wanted.
+    /// A whole number, of any of the kinds that have one, or the bits of one with a fraction.
+    Number(u64),
+    /// A group, skipped: no field of that kind is wanted.
     Other,
 }
 
 impl Value {
     /// The bytes, which the field must have.
-    pub(super) fn bytes(self) -> Result<Span, Malformed> {
+    pub(crate) fn bytes(self) -> Result<Span, Malformed> {
         match self {
             Self::Bytes(span) => Ok(span),
-            Self::Other => Err(Malformed::WrongType),
+            Self::Number(_) | Self::Other => Err(Malformed::WrongType),
+        }
+    }
+
+    /// The number, which the field must have.
+    pub(crate) fn number(self) -> Result<u64, Malformed> {
+        match self {
+            Self::Number(number) => Ok(number),
+            Self::Bytes(_) | Self::Other => Err(Malformed::WrongType),
         }
     }
 }
 
 /// The fields of one message, in the order of the wire.
-pub(super) struct Fields<'m> {
+pub(crate) struct Fields<'m> {
     message: &'m [u8],
     at: usize,
     end: usize,
@@ -87,7 +97,7 @@ pub(super) struct Fields<'m> {
 
 impl<'m> Fields<'m> {
     /// Those of the message that lies at `span` of `message`.
-    pub(super) fn of(message: &'m [u8], span: Span) -> Self {
+    pub(crate) fn of(message: &'m [u8], span: Span) -> Self {
         Self {
             message,
             at: span.start as usize,
@@ -96,13 +106,16 @@ impl<'m> Fields<'m> {
     }
 
     /// Number and value of the next field; `None` at the end.
-    pub(super) fn next(&mut self) -> Result<Option<(u32, Value)>, Malformed> {
+    pub(crate) fn next(&mut self) -> Result<Option<(u32, Value)>, Malformed> {
         if self.at == self.end {
             return Ok(None);
         }
         let (number, wire_type) = self.key()?;
         let value = match wire_type {
             WireType::Delimited => Value::Bytes(self.delimited()?),
+            WireType::Varint => Value::Number(self.varint()?),
+            WireType::Fixed64 => Value::Number(self.fixed::<8>()?),
+            WireType::Fixed32 => Value::Number(self.fixed::<4>()?),
             other => {
                 self.skip(number, other, MAX_GROUP_DEPTH)?;
                 Value::Other
@@ -180,6 +193,17 @@ impl<'m> Fields<'m> {
             start: place(start)?,
             end: place(self.at)?,
         })
+    }
+
+    /// A number of `N` bytes, the lowest first.
+    fn fixed<const N: usize>(&mut self) -> Result<u64, Malformed> {
+        let start = self.at;
+        self.advance(N)?;
+        let bytes = self.message.get(start..self.at).ok_or(Malformed::Truncated)?;
+        Ok(bytes
+            .iter()
+            .rev()
+            .fold(0, |number, byte| number << 8 | u64::from(*byte)))
     }
 
     fn advance(&mut self, bytes: usize) -> Result<(), Malformed> {

@@ -161,7 +161,7 @@ impl SqliteStore {
 
     /// The connections. None are given while another file is at the path: an answer of the old one may be outdated, and a change
     /// of it would be lost.
-    fn pool(&self) -> Result<&SqlitePool, StoreError> {
+    pub(crate) fn pool(&self) -> Result<&SqlitePool, StoreError> {
         self.file.check().map(|()| &self.opened_pool)
     }
 
