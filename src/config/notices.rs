@@ -35,11 +35,6 @@ pub(super) fn of(settings: &Settings, tree: &Node, defaults: &Node, file: &str) 
         let text = "this version verifies keys in the store only; use source: store";
         notices.add(&["keys", "source"], true, text);
     }
-    notices.add(
-        &["management"],
-        false,
-        "management is not served by this version; use `latchkey keys`",
-    );
     for name in ["retention", "slow_after"] {
         notices.add(
             &["usage", name],

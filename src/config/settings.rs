@@ -518,19 +518,21 @@ impl TenantHeaders {
 }
 
 /// Every permission of the management API, one for each kind of operation. A role in `management` names some of them.
-pub const ALL_PERMISSIONS: [&str; 9] = [
+pub const ALL_PERMISSIONS: [&str; 11] = [
     "create:api_keys",
     "read:api_keys",
     "update:api_keys",
     "delete:api_keys",
     "read:apis",
+    "create:apis",
     "read:api_scopes",
+    "create:api_scopes",
     "create:management_keys",
     "read:audit_events",
     "read:usage",
 ];
 
-/// Who may use the key API. Parsed and checked; not served by this version.
+/// Who may use the management API.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct Management {
     /// Static tokens.
@@ -574,10 +576,28 @@ pub struct ManagementJwt {
 pub struct ManagementClient {
     /// Its `client_id`.
     pub id: Box<str>,
-    /// File with its secret.
-    pub secret_file: PathBuf,
+    /// What its secret is compared with.
+    pub secret: ClientSecret,
     /// What it may do.
     pub permissions: Vec<Box<str>>,
+}
+
+/// What the secret of a machine client is compared with.
+#[derive(Clone, PartialEq, Eq)]
+pub enum ClientSecret {
+    /// The secret in a file.
+    File(PathBuf),
+    /// SHA-256 of the secret.
+    Sha256([u8; 32]),
+}
+
+impl fmt::Debug for ClientSecret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::File(path) => f.debug_tuple("File").field(path).finish(),
+            Self::Sha256(_) => f.write_str("Sha256(..)"),
+        }
+    }
 }
 
 /// Whether verify asks for a bearer.

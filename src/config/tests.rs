@@ -305,7 +305,6 @@ fn what_is_not_served_yet_is_told_with_its_place() {
             true,
         ),
         (remote, "3:16", "source: store", true),
-        ("management: {verify: strict}", "3:13", "management", false),
         ("usage: {retention: 30d}", "3:20", "usage.retention", false),
         (
             "telemetry: {otlp_endpoint: 'http://h:4317'}",

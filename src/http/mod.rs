@@ -6,10 +6,6 @@
 
 mod apis;
 mod app;
-#[cfg_attr(
-    not(test),
-    expect(dead_code, reason = "the operations on keys use the rest of it")
-)]
 pub(crate) mod auth;
 #[expect(dead_code, reason = "the operations on keys use the rest of it")]
 mod error;
@@ -30,11 +26,13 @@ use utoipa_axum::router::OpenApiRouter;
 
 /// Everything that the HTTP listener answers.
 pub(crate) fn router(app: App) -> Router {
+    let auth = app.authenticator.routes();
     let (api, document) = OpenApiRouter::with_openapi(openapi::document())
         .merge(apis::routes())
         .split_for_parts();
     let api = api
         .route("/openapi.json", openapi::serve(document))
+        .merge(auth)
         .fallback(gate::no_such_path)
         .method_not_allowed_fallback(gate::no_such_method)
         .with_state(app);

@@ -23,6 +23,7 @@ use crate::config;
 use crate::decision::Policy;
 use crate::keys::{KeyCache, SqliteStore, StoreSource};
 use crate::limits::LocalLimits;
+use crate::outbound::RemoteMetrics;
 use crate::telemetry::CheckMetrics;
 
 /// A token that may do everything.
@@ -72,7 +73,7 @@ impl TestApi {
         let store = SqliteStore::open(&path("keys.db")).await.unwrap();
         let source = Arc::new(StoreSource::new(store, &settings.keys.prefix));
         let keys = KeyCache::new(source, &settings.keys, Handle::current());
-        let authenticator = Authenticator::open(&settings, None).unwrap();
+        let authenticator = Authenticator::open(&settings, None, &RemoteMetrics::default()).unwrap();
         let policy = Policy::compile(settings);
         let authorizer = Authorizer::new(policy, keys, LocalLimits::new(1000), CheckMetrics::default());
         let app = App::new(Shared {

@@ -19,6 +19,7 @@ use crate::envoy::{self, CheckLayer, GuardMetrics, Processor};
 use crate::http::{self, App};
 use crate::keys::{KeyCache, SqliteStore, StoreSource};
 use crate::limits::LocalLimits;
+use crate::outbound::RemoteMetrics;
 use crate::telemetry::{CheckMetrics, LogLevel, Registry};
 
 /// Subjects of rate limits that are counted at a time: about 150 bytes each.
@@ -56,7 +57,8 @@ pub(super) async fn open(
     let StoreUrl::Sqlite(path) = &settings.store else {
         bail!("this version stores keys in SQLite only");
     };
-    let authenticator = http::auth::Authenticator::open(&settings, None)?;
+    let remotes = RemoteMetrics::default();
+    let authenticator = http::auth::Authenticator::open(&settings, None, &remotes)?;
     let store = SqliteStore::open(path).await?;
     let source = Arc::new(StoreSource::new(store.clone(), &settings.keys.prefix));
     let keys = KeyCache::new(source, &settings.keys, Handle::current());
@@ -67,10 +69,17 @@ pub(super) async fn open(
     checks.register(&mut registry);
     keys.metrics().register(&mut registry);
     limits.register(&mut registry);
+    remotes.register(&mut registry);
 
     let (watcher, watched, until) = (store.clone(), Arc::clone(&keys), stop.clone());
     vitals.spawn("store_watch", stop.clone(), async move {
         watcher.watch(&watched, until).await;
+        Ok(())
+    });
+
+    let (bearers, until) = (authenticator.clone(), stop.clone());
+    vitals.spawn("management_tokens", stop.clone(), async move {
+        bearers.keep_up(until).await;
         Ok(())
     });
 

@@ -247,6 +247,30 @@ fn a_mistake_is_told_with_its_place_and_what_would_do() {
             "management: {jwt: {issuer: 'https://e.com', audience: a}}",
             "3:19: missing field `jwks_url` in management.jwt",
         ),
+        (
+            "management: {jwt: {issuer: 'https://e.com', audience: a, jwks_url: 'http://e.com/jwks'}}",
+            "3:68: expected https://; http:// is for loopback only",
+        ),
+        (
+            "management: {tokens: [{name: t, token_file: f, permissions: ['read:api_key']}]}",
+            "3:62: unknown permission \"read:api_key\"; did you mean \"read:api_keys\"?",
+        ),
+        (
+            "management: {clients: [{id: c, secret_file: f, permissions: []}, {id: c, secret_file: g, permissions: []}]}",
+            "3:71: two of client \"c\"",
+        ),
+        (
+            "management: {clients: [{id: c, permissions: []}]}",
+            "3:24: missing field `secret_file` (or `secret_sha256`) in client",
+        ),
+        (
+            "management: {clients: [{id: c, secret_file: f, secret_sha256: 'aa', permissions: []}]}",
+            "3:63: a client has `secret_file` or `secret_sha256`, not both",
+        ),
+        (
+            "management: {clients: [{id: c, secret_sha256: 'my-secret', permissions: []}]}",
+            "3:47: a SHA-256 digest is 64 hex digits",
+        ),
     ] {
         assert_eq!(
             mistakes_with(Some(&format!("{BASE}{more}\n")), &[]),

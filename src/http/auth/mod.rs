@@ -7,24 +7,40 @@
 //! Keys of the data plane never open the management API. What cannot be verified now (its issuer does not answer) is an error
 //! of its own, never an allow.
 
+mod attempts;
 mod bearer;
+mod claims;
+mod endpoint;
 mod first_token;
+mod issuer_keys;
+mod jws;
+mod machines;
 mod principal;
+mod provider;
 mod secret_file;
+mod signing;
 mod tokens;
 
 use std::fmt;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use axum::Router;
 use futures_util::future::BoxFuture;
 use http::HeaderMap;
+use tokio_util::sync::CancellationToken;
 
+use self::attempts::Attempts;
 use self::bearer::Bearer;
+use self::endpoint::Origin;
+use self::jws::Unverified;
+use self::machines::{Machines, MachinesError};
 pub(crate) use self::principal::Principal;
+use self::provider::Provider;
 use self::tokens::{StaticTokens, TokensError};
 use crate::config::{Settings, StoreUrl};
 use crate::keys::ApiKey;
+use crate::outbound::{ClientError, RemoteMetrics};
 
 /// Why a request that shows a bearer is not let in. No text holds anything of the bearer.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
@@ -64,7 +80,13 @@ pub(crate) struct Authenticator {
 }
 
 struct Shared {
-    tokens: StaticTokens,
+    tokens: Arc<StaticTokens>,
+    provider: Option<Provider>,
+    machines: Machines,
+    attempts: Attempts,
+    /// What no token of a machine client may be for.
+    api_audiences: Vec<Box<str>>,
+    serves_tls: bool,
     environment_keys: Option<Arc<dyn EnvironmentKeys>>,
 }
 
@@ -74,6 +96,12 @@ pub(crate) enum ManagementError {
     /// A static token cannot be used.
     #[error(transparent)]
     Token(#[from] TokensError),
+    /// A machine client cannot.
+    #[error(transparent)]
+    Machines(#[from] MachinesError),
+    /// The identity provider cannot be asked at all.
+    #[error("management.jwt.jwks_url cannot be asked")]
+    Provider(#[from] ClientError),
     /// PostgreSQL has no folder beside it where a first token could be written.
     #[error(
         "with PostgreSQL as the store, `management` must name at least one of tokens, jwt and clients: \
@@ -89,18 +117,28 @@ impl Authenticator {
     pub(crate) fn open(
         settings: &Settings,
         environment_keys: Option<Arc<dyn EnvironmentKeys>>,
+        remotes: &RemoteMetrics,
     ) -> Result<Self, ManagementError> {
         let management = &settings.management;
         let nobody =
             management.tokens.is_empty() && management.jwt.is_none() && management.clients.is_empty();
         let tokens = match &settings.store {
-            _ if !nobody => StaticTokens::read(&management.tokens)?,
+            _ if !nobody => StaticTokens::open(&management.tokens)?,
             StoreUrl::Sqlite(store) => StaticTokens::first(&first_token::path(store))?,
             StoreUrl::Postgres(_) => return Err(ManagementError::NobodyMayManage),
         };
+        let provider = match &management.jwt {
+            Some(jwt) => Some(Provider::new(jwt, remotes)?),
+            None => None,
+        };
         Ok(Self {
             shared: Arc::new(Shared {
-                tokens,
+                tokens: Arc::new(tokens),
+                provider,
+                machines: Machines::open(management, &settings.store)?,
+                attempts: Attempts::new(),
+                api_audiences: settings.apis.iter().map(|api| api.audience.clone()).collect(),
+                serves_tls: settings.listen.http_tls.is_some(),
                 environment_keys: environment_keys.filter(|_| management.environment_keys),
             }),
         })
@@ -114,6 +152,9 @@ impl Authenticator {
         if let Some(principal) = self.shared.tokens.holder_of(&bearer) {
             return Ok(Some(principal));
         }
+        if let Some(token) = Unverified::of(bearer.expose()) {
+            return self.holder_of(&token).await.map(Some);
+        }
         if let Some(keys) = &self.shared.environment_keys
             && let Some(key) = ApiKey::presented(bearer.expose())
             && let Some(key) = keys.verify(&key).await?
@@ -121,6 +162,49 @@ impl Authenticator {
             return Ok(Some(Principal::environment_key(&key.id, key.permissions)));
         }
         Err(AuthError::Invalid)
+    }
+
+    async fn holder_of(&self, token: &Unverified<'_>) -> Result<Principal, AuthError> {
+        let now = SystemTime::now()
+            .duration_since(UNIX_EPOCH)
+            .unwrap_or_default()
+            .as_secs_f64();
+        if token.header.kid.as_deref().is_some_and(Machines::is_own_kid) {
+            let holder = self.shared.machines.holder_of(token, now).await;
+            return holder.ok_or(AuthError::Invalid);
+        }
+        match &self.shared.provider {
+            Some(provider) => provider.holder_of(token, now).await,
+            None => Err(AuthError::Invalid),
+        }
+    }
+
+    /// Reads the files of the static tokens again when they change, until `stop`.
+    pub(crate) async fn keep_up(&self, stop: CancellationToken) {
+        Arc::clone(&self.shared.tokens).keep_up(stop).await;
+    }
+
+    /// `/oauth2/token`, and the documents under `/.well-known/`.
+    pub(crate) fn routes<S: Clone + Send + Sync + 'static>(&self) -> Router<S> {
+        endpoint::routes(self.clone())
+    }
+
+    fn machines(&self) -> &Machines {
+        &self.shared.machines
+    }
+
+    fn attempts(&self) -> &Attempts {
+        &self.shared.attempts
+    }
+
+    fn serves_tls(&self) -> bool {
+        self.shared.serves_tls
+    }
+
+    /// Whether a token of a machine client may name this audience.
+    fn may_be_audience(&self, audience: &str, origin: &Origin) -> bool {
+        let is_api = self.shared.api_audiences.iter().any(|api| **api == *audience);
+        !is_api && origin.is_audience(audience)
     }
 }
 
@@ -130,5 +214,7 @@ impl fmt::Debug for Authenticator {
     }
 }
 
+#[cfg(test)]
+mod testing;
 #[cfg(test)]
 mod tests;

@@ -27,6 +27,16 @@ impl Principal {
         Self::new("key", id, permissions)
     }
 
+    /// The holder of a token of an identity provider.
+    pub(super) fn jwt(subject: &str, permissions: Vec<Box<str>>) -> Self {
+        Self::new("jwt", subject, permissions)
+    }
+
+    /// A machine client of our own.
+    pub(super) fn client(id: &str, permissions: Vec<Box<str>>) -> Self {
+        Self::new("client", id, permissions)
+    }
+
     /// `kind` keeps names of different origins apart: the subject of a JWT is chosen elsewhere, and must not read as a token.
     fn new(kind: &str, name: &str, permissions: Vec<Box<str>>) -> Self {
         let name: String = name
@@ -51,6 +61,13 @@ impl Principal {
     }
 
     /// Everything that is allowed, in alphabetical order.
+    #[cfg_attr(
+        not(test),
+        expect(
+            dead_code,
+            reason = "who makes an environment key gives away no more than this"
+        )
+    )]
     pub(crate) fn permissions(&self) -> impl Iterator<Item = &str> {
         self.permissions.iter().map(AsRef::as_ref)
     }

@@ -1,26 +1,30 @@
 //! Static management tokens: files that are read, of which only digests stay in memory.
 
-use std::collections::{BTreeSet, HashSet};
+use std::collections::BTreeSet;
 use std::fmt;
 use std::path::Path;
 use std::sync::Arc;
 
+use arc_swap::ArcSwap;
 use sha2::{Digest as _, Sha256};
 use subtle::{Choice, ConditionallySelectable as _, ConstantTimeEq as _};
-use tracing::info;
+use tokio_util::sync::CancellationToken;
+use tracing::{error, info};
 
 use super::bearer::Bearer;
 use super::first_token::{self, FirstTokenError};
 use super::principal::Principal;
 use super::secret_file::{self, SecretFileError};
-use crate::config::{ALL_PERMISSIONS, ManagementToken};
+use crate::config::{ALL_PERMISSIONS, FileWatch, ManagementToken};
 
 /// The shortest token, in characters.
 pub(super) const SHORTEST: usize = 16;
 
 /// The static tokens.
 pub(super) struct StaticTokens {
-    tokens: Vec<Token>,
+    /// What the settings say; empty for the first token.
+    settings: Vec<ManagementToken>,
+    tokens: ArcSwap<Vec<Token>>,
 }
 
 struct Token {
@@ -49,26 +53,11 @@ pub(crate) enum TokensError {
 
 impl StaticTokens {
     /// Reads the files of all tokens.
-    pub(super) fn read(tokens: &[ManagementToken]) -> Result<Self, TokensError> {
-        let mut read: Vec<Token> = Vec::with_capacity(tokens.len());
-        for token in tokens {
-            let name = &token.name;
-            let secret =
-                secret_file::read(&token.token_file, SHORTEST).map_err(|cause| TokensError::File {
-                    name: name.clone(),
-                    cause,
-                })?;
-            let digest = digest_of(&secret);
-            if let Some(same) = read.iter().position(|other| other.digest == digest) {
-                return Err(TokensError::Same(tokens[same].name.clone(), name.clone()));
-            }
-            let permissions = Arc::new(token.permissions.iter().cloned().collect());
-            read.push(Token {
-                digest,
-                holder: Principal::token(name, permissions),
-            });
-        }
-        Ok(Self { tokens: read })
+    pub(super) fn open(settings: &[ManagementToken]) -> Result<Self, TokensError> {
+        Ok(Self {
+            settings: settings.into(),
+            tokens: ArcSwap::from_pointee(read(settings)?),
+        })
     }
 
     /// The one token of this file, which may do everything; it is made if it is not there.
@@ -79,24 +68,84 @@ impl StaticTokens {
             .iter()
             .map(|&permission| permission.into())
             .collect();
+        let first = Token {
+            digest: digest_of(&secret),
+            holder: Principal::token("first", Arc::new(permissions)),
+        };
         Ok(Self {
-            tokens: vec![Token {
-                digest: digest_of(&secret),
-                holder: Principal::token("first", Arc::new(permissions)),
-            }],
+            settings: Vec::new(),
+            tokens: ArcSwap::from_pointee(vec![first]),
         })
+    }
+
+    /// Reads the files again whenever one of them changes, until `stop`. What cannot be read changes nothing.
+    pub(super) async fn keep_up(self: Arc<Self>, stop: CancellationToken) {
+        let files = self.settings.iter().map(|token| token.token_file.clone());
+        let mut watch = FileWatch::new(files);
+        // Once at the beginning: a file may have changed between the start and the watch.
+        loop {
+            let tokens = Arc::clone(&self);
+            match tokio::task::spawn_blocking(move || tokens.read_again()).await {
+                Ok(Ok(())) => {}
+                Ok(Err(error)) => error!(%error, "the management tokens stay as they were"),
+                // The runtime is about to end.
+                Err(_) => return,
+            }
+            tokio::select! {
+                () = stop.cancelled() => return,
+                () = watch.changed() => {}
+            }
+        }
+    }
+
+    fn read_again(&self) -> Result<(), TokensError> {
+        if self.settings.is_empty() {
+            return Ok(());
+        }
+        let tokens = read(&self.settings)?;
+        let digests =
+            |tokens: &[Token]| -> Vec<[u8; 32]> { tokens.iter().map(|token| token.digest).collect() };
+        if digests(&tokens) != digests(&self.tokens.load()) {
+            self.tokens.store(Arc::new(tokens));
+            info!("the management tokens were read again");
+        }
+        Ok(())
     }
 
     /// Who holds this token. Looks at every token, whichever it is.
     pub(super) fn holder_of(&self, bearer: &Bearer<'_>) -> Option<Principal> {
         let presented = digest_of(bearer.expose());
+        let tokens = self.tokens.load();
         let mut found = u32::MAX;
-        for (at, token) in (0_u32..).zip(&self.tokens) {
+        for (at, token) in (0_u32..).zip(tokens.iter()) {
             let same: Choice = token.digest.ct_eq(&presented);
             found.conditional_assign(&at, same);
         }
-        self.tokens.get(found as usize).map(|token| token.holder.clone())
+        tokens.get(found as usize).map(|token| token.holder.clone())
     }
+}
+
+fn read(settings: &[ManagementToken]) -> Result<Vec<Token>, TokensError> {
+    let mut read: Vec<Token> = Vec::with_capacity(settings.len());
+    for ManagementToken {
+        name,
+        token_file,
+        permissions,
+    } in settings
+    {
+        let secret = secret_file::read(token_file, SHORTEST).map_err(|cause| TokensError::File {
+            name: name.clone(),
+            cause,
+        })?;
+        let digest = digest_of(&secret);
+        if let Some(same) = read.iter().position(|other| other.digest == digest) {
+            return Err(TokensError::Same(settings[same].name.clone(), name.clone()));
+        }
+        let permissions = Arc::new(permissions.iter().cloned().collect());
+        let holder = Principal::token(name, permissions);
+        read.push(Token { digest, holder });
+    }
+    Ok(read)
 }
 
 fn digest_of(secret: &str) -> [u8; 32] {
@@ -105,7 +154,8 @@ fn digest_of(secret: &str) -> [u8; 32] {
 
 impl fmt::Debug for StaticTokens {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let names: HashSet<&str> = self.tokens.iter().map(|token| token.holder.name()).collect();
+        let tokens = self.tokens.load();
+        let names: Vec<&str> = tokens.iter().map(|token| token.holder.name()).collect();
         f.debug_struct("StaticTokens").field("names", &names).finish()
     }
 }
