@@ -14,6 +14,10 @@
 //! backtracking, JSON is walked without recursion, and decompression stops at a bound.
 
 mod content;
+mod context;
+mod form;
+mod inflate;
+mod json;
 mod refusal;
 mod report;
 mod request;

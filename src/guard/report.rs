@@ -65,6 +65,12 @@ impl Matches {
         *count = count.saturating_add(1);
     }
 
+    pub(super) fn merge(&mut self, other: &Self) {
+        for (count, more) in self.0.iter_mut().zip(other.0) {
+            *count = count.saturating_add(more);
+        }
+    }
+
     /// Whether a rule about content matched, which a length is not.
     pub(super) fn is_harmful(&self) -> bool {
         [Rule::Script, Rule::JavascriptUrl, Rule::EventHandler]

@@ -15,6 +15,7 @@ mod url;
 
 use std::borrow::Cow;
 
+pub(super) use self::chars::is_ignored;
 pub(super) use self::machine::Machine;
 use super::report::Matches;
 use crate::config::Handlers;

@@ -25,10 +25,8 @@ fn a_match_is_removed_until_nothing_matches() {
         ("java\tscript\n:alert(1)", "alert(1)"),
         ("java\u{200B}script\0:alert(1)", "alert(1)"),
         ("&#106;avascript&colon;alert(1)", "alert(1)"),
-        (
-            "&#x6Aavascript:alert(1)",
-            "&#x6Aavascript:alert(1)".trim_start_matches("&#x6Aavascript:"),
-        ),
+        // A hexadecimal number is read as far as it goes: `&#x6Aa` is another character, and no J.
+        ("&#x6Aavascript:x", "&#x6Aavascript:x"),
         ("&#0000106avascript:x", "x"),
         ("jav&#x09;ascript&#58;x", "x"),
         ("jav&amp;#x09;ascript&#58 x", " x"),
