@@ -4,7 +4,7 @@
 //! looks protected.
 
 use super::load::Notice;
-use super::settings::{Access, ListenAddress, Settings, SourceKind, StoreUrl};
+use super::settings::{Access, ListenAddress, Settings, StoreUrl};
 use super::tree::{Node, Value};
 
 pub(super) fn of(settings: &Settings, tree: &Node, defaults: &Node, file: &str) -> Vec<Notice> {
@@ -30,10 +30,6 @@ pub(super) fn of(settings: &Settings, tree: &Node, defaults: &Node, file: &str) 
     if settings.redis.is_some() {
         let text = "redis is not served by this version: rate limits would not be shared between replicas";
         notices.add_first(&[&["redis_file"], &["redis"]], true, text);
-    }
-    if settings.keys.source != SourceKind::Store {
-        let text = "this version verifies keys in the store only; use source: store";
-        notices.add(&["keys", "source"], true, text);
     }
     for name in ["retention", "slow_after"] {
         notices.add(

@@ -275,29 +275,46 @@ pub struct Remote {
     pub verify_url: Box<str>,
     /// For one call.
     pub timeout: Duration,
+    /// PEM authorities that its certificate, and that of the token endpoint, must be signed by; `None` means the system's.
+    pub ca_file: Option<PathBuf>,
     /// How Latchkey shows itself there.
     pub auth: Option<RemoteAuth>,
+}
+
+impl Remote {
+    /// Every URL that is called.
+    pub fn urls(&self) -> impl Iterator<Item = &str> {
+        let token_url = match &self.auth {
+            Some(RemoteAuth::Client(client)) => Some(&*client.token_url),
+            Some(RemoteAuth::Bearer { .. }) | None => None,
+        };
+        [&*self.verify_url].into_iter().chain(token_url)
+    }
 }
 
 /// How Latchkey shows itself to the verify endpoint.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum RemoteAuth {
     /// OAuth 2.0 client credentials (RFC 6749 §4.4).
-    Client {
-        /// The client.
-        client_id: Box<str>,
-        /// File with the client's secret.
-        client_secret_file: PathBuf,
-        /// Where a token is fetched.
-        token_url: Box<str>,
-        /// The audience asked for.
-        audience: Option<Box<str>>,
-    },
+    Client(RemoteClient),
     /// File with a bearer token.
     Bearer {
         /// The file.
         bearer_file: PathBuf,
     },
+}
+
+/// An OAuth 2.0 client.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct RemoteClient {
+    /// The client.
+    pub client_id: Box<str>,
+    /// File with the client's secret.
+    pub client_secret_file: PathBuf,
+    /// Where a token is fetched.
+    pub token_url: Box<str>,
+    /// The audience asked for.
+    pub audience: Option<Box<str>>,
 }
 
 /// What the key cache keeps.

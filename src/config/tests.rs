@@ -289,7 +289,6 @@ fn what_is_not_served_yet_is_told_with_its_place() {
         assert_eq!(notices.len(), 1, "{more}: {notices:?}");
         (notices[0].text.clone(), notices[0].stops_start)
     };
-    let remote = "keys: {source: remote, remote: {verify_url: 'https://e.com/'}}";
     for (more, place, part, stops) in [
         (
             "listen: {http: '0.0.0.0:80'}",
@@ -304,7 +303,6 @@ fn what_is_not_served_yet_is_told_with_its_place() {
             "rate limits would not be shared",
             true,
         ),
-        (remote, "3:16", "source: store", true),
         ("usage: {retention: 30d}", "3:20", "usage.retention", false),
         (
             "telemetry: {otlp_endpoint: 'http://h:4317'}",

@@ -5,13 +5,17 @@
 //! [`KeySource`] at most once at a time for the same key.
 
 mod cache;
+mod open;
 mod record;
+mod remote;
 mod secret;
 mod source;
 mod store;
 
 pub use cache::{CacheMetrics, KeyCache, Remembered};
+pub use open::open_source;
 pub use record::{KeyRateLimit, KeyRecord, KeyStatus, KeyType, Owner, UnknownKeyType};
+pub use remote::{RemoteSource, StoreThenRemote};
 pub use secret::{ApiKey, KeyDigest, NoRandomness};
 pub use source::{KeySource, KeySourceError, Verifying};
 pub use store::{SqliteStore, StoreError, StoreSource, StoredKey};

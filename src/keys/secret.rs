@@ -48,9 +48,12 @@ impl ApiKey {
 
     /// The presented text as a key; `None` when it is empty, over 256 bytes or not visible ASCII.
     pub fn presented(text: &str) -> Option<Self> {
-        let good =
-            (1..=LONGEST_KEY_BYTES).contains(&text.len()) && text.bytes().all(|b| b.is_ascii_graphic());
-        good.then(|| Self(text.into()))
+        Self::can_be_presented(text.as_bytes()).then(|| Self(text.into()))
+    }
+
+    /// Whether this is 1 to 256 bytes of visible ASCII.
+    pub fn can_be_presented(text: &[u8]) -> bool {
+        (1..=LONGEST_KEY_BYTES).contains(&text.len()) && text.iter().all(u8::is_ascii_graphic)
     }
 
     /// Whether `text` could be a key of our own with this prefix: its length, alphabet and checksum are right.

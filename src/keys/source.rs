@@ -22,6 +22,11 @@ pub trait KeySource: Send + Sync + 'static {
 
     /// Whether a key of this form can be known here at all. What cannot be is refused without a look-up.
     fn can_know(&self, presented: &[u8]) -> bool;
+
+    /// The longest that one look-up may take, whoever waits for it.
+    fn limit(&self) -> Duration {
+        Duration::from_secs(5)
+    }
 }
 
 /// Why a source gave no answer. Never means that the key is bad.

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use anyhow::bail;
+use anyhow::{Context, bail};
 use axum::Router;
 use futures_util::future::BoxFuture;
 use tokio::runtime::Handle;
@@ -17,7 +17,7 @@ use crate::config::{Settings, StoreUrl};
 use crate::decision::Policy;
 use crate::envoy::{self, CheckLayer, GuardMetrics, Processor};
 use crate::http::{self, App};
-use crate::keys::{KeyCache, SqliteStore, StoreSource};
+use crate::keys::{self, KeyCache, SqliteStore, StoreSource};
 use crate::limits::LocalLimits;
 use crate::outbound::RemoteMetrics;
 use crate::telemetry::{CheckMetrics, LogLevel, Registry};
@@ -60,7 +60,8 @@ pub(super) async fn open(
     let remotes = RemoteMetrics::default();
     let authenticator = http::auth::Authenticator::open(&settings, None, &remotes)?;
     let store = SqliteStore::open(path).await?;
-    let source = Arc::new(StoreSource::new(store.clone(), &settings.keys.prefix));
+    let stored = StoreSource::new(store.clone(), &settings.keys.prefix);
+    let source = keys::open_source(&settings.keys, stored, &remotes).context("keys.remote")?;
     let keys = KeyCache::new(source, &settings.keys, Handle::current());
     let limits = LocalLimits::new(MAX_LIMIT_SUBJECTS);
     let checks = CheckMetrics::default();

@@ -5,7 +5,7 @@ use std::num::NonZeroUsize;
 use std::time::Duration;
 
 use super::super::reader::{Fields, Reader, quoted};
-use super::super::settings::{CacheSettings, KeySettings, Remote, RemoteAuth, SourceKind};
+use super::super::settings::{CacheSettings, KeySettings, Remote, RemoteAuth, RemoteClient, SourceKind};
 use super::super::tree::Node;
 use super::optional;
 
@@ -131,16 +131,18 @@ fn refresh_ahead(reader: &mut Reader, node: &Node) -> Option<f64> {
 }
 
 fn remote(reader: &mut Reader, node: &Node) -> Option<Remote> {
-    let fields = reader.fields(node, "keys.remote", &["verify_url", "timeout", "auth"])?;
+    let fields = reader.fields(node, "keys.remote", &["verify_url", "timeout", "ca_file", "auth"])?;
     let verify_url = fields
         .require(reader, "verify_url")
         .and_then(|node| https_url(reader, node));
     let bounds = Duration::from_millis(1)..=Duration::from_secs(60);
     let timeout = optional(fields.get("timeout"), |node| reader.duration(node, bounds));
+    let ca_file = optional(fields.get("ca_file"), |node| reader.path(node));
     let auth = optional(fields.get("auth"), |node| remote_auth(reader, node));
     Some(Remote {
         verify_url: verify_url?,
         timeout: timeout?.unwrap_or(Duration::from_secs(1)),
+        ca_file: ca_file?,
         auth: auth?,
     })
 }
@@ -179,12 +181,12 @@ fn remote_auth(reader: &mut Reader, node: &Node) -> Option<RemoteAuth> {
     let audience = optional(fields.get("audience"), |node| {
         reader.printable(node, "an audience", 1..=1024)
     });
-    Some(RemoteAuth::Client {
+    Some(RemoteAuth::Client(RemoteClient {
         client_id: client_id?,
         client_secret_file: client_secret_file?,
         token_url: token_url?,
         audience: audience?,
-    })
+    }))
 }
 
 /// A URL that Latchkey may call: keys travel there, so https, but for this machine.

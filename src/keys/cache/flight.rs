@@ -6,7 +6,7 @@
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use tokio::sync::watch;
 use tokio::time::timeout;
@@ -14,9 +14,6 @@ use tokio::time::timeout;
 use super::super::record::KeyRecord;
 use super::super::secret::{ApiKey, KeyDigest};
 use super::super::source::{KeySource, KeySourceError};
-
-/// The longest that one question to the source may take, whoever waits for it.
-const QUESTION_LIMIT: Duration = Duration::from_secs(5);
 
 /// Questions asked for one look-up, if the key keeps changing meanwhile.
 const QUESTIONS: usize = 4;
@@ -175,9 +172,10 @@ pub(super) async fn fly(
 ) {
     for question in 1..=QUESTIONS {
         let asked_at = Instant::now();
-        let answer = match timeout(QUESTION_LIMIT, source.verify(key)).await {
+        let limit = source.limit();
+        let answer = match timeout(limit, source.verify(key)).await {
             Ok(answer) => answer,
-            Err(_) => Err(KeySourceError::Deadline(QUESTION_LIMIT)),
+            Err(_) => Err(KeySourceError::Deadline(limit)),
         };
         let is_last = question == QUESTIONS;
         landing.landed = landing
