@@ -3,6 +3,7 @@
 //! The rooms of this crate, and the way of one request through them, are described in `ARCHITECTURE.md`.
 
 pub mod authorizer;
+pub mod cases;
 pub mod cli;
 pub mod config;
 pub mod decision;

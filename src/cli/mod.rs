@@ -9,6 +9,7 @@ mod lint;
 mod routes;
 mod serve;
 mod table;
+mod test;
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;
@@ -38,6 +39,8 @@ enum Command {
     Routes(routes::RoutesArgs),
     /// Look for what is allowed in the configuration and probably not meant; exits with 1 when there is something
     Lint(lint::LintArgs),
+    /// Hold the configuration against requests and what each must come to; exits with 1 when one does not
+    Test(test::TestArgs),
     /// Create, list, show and revoke keys
     #[command(subcommand)]
     Keys(keys::KeysCommand),
@@ -71,6 +74,7 @@ pub fn run(
         Command::Check(args) => check::run(args, &environment),
         Command::Routes(args) => routes::run(&args, &environment),
         Command::Lint(args) => lint::run(&args, &environment),
+        Command::Test(args) => test::run(&args, &environment),
         Command::Keys(command) => keys::run(command, &environment),
         Command::Config(command) => config::run(command, &environment),
     };

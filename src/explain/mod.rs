@@ -19,7 +19,7 @@ use tokio::runtime::Handle;
 
 pub use self::answer::{Answer, NoAnswer, Verb};
 pub use self::keys::ListedKeys;
-pub(crate) use self::read::{requests_of_lines, single_request};
+pub(crate) use self::read::{REQUEST_FIELDS, request_fields, requests_of_lines, single_request};
 pub use self::request::Request;
 pub use self::steps::{Step, StepName, StepResult};
 use crate::authorizer::{Arrival, Authorizer, NeedsLookUp};

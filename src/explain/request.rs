@@ -4,6 +4,7 @@ use std::net::IpAddr;
 
 use bytes::Bytes;
 
+use crate::config::CredentialPlace;
 use crate::envoy::Question;
 
 /// A described request. All bytes are taken as they are.
@@ -33,6 +34,40 @@ impl Request {
             headers: Vec::new(),
             peer: Some([127, 0, 0, 1].into()),
             bare: false,
+        }
+    }
+
+    /// Puts a key at this place; as a bearer, where no place is known.
+    pub fn carry(&mut self, key: &[u8], place: Option<&CredentialPlace>) {
+        match place {
+            Some(CredentialPlace::Header { name, scheme: None }) => {
+                self.headers.push((name.as_str().into(), key.into()));
+            }
+            Some(CredentialPlace::Header {
+                name,
+                scheme: Some(scheme),
+            }) => self.carry_with_scheme(name.as_str(), scheme, key),
+            Some(CredentialPlace::Query { name }) => self.carry_in_query(name, key),
+            None => self.carry_with_scheme("authorization", "Bearer", key),
+        }
+    }
+
+    fn carry_with_scheme(&mut self, name: &str, scheme: &str, key: &[u8]) {
+        let value = [scheme.as_bytes(), b" ", key].concat();
+        self.headers.push((name.into(), value));
+    }
+
+    fn carry_in_query(&mut self, name: &str, key: &[u8]) {
+        let begin = if self.target.contains(&b'?') { b'&' } else { b'?' };
+        self.target.push(begin);
+        self.target.extend_from_slice(name.as_bytes());
+        self.target.push(b'=');
+        for &byte in key {
+            if byte.is_ascii_alphanumeric() || b"-._~".contains(&byte) {
+                self.target.push(byte);
+            } else {
+                self.target.extend_from_slice(format!("%{byte:02X}").as_bytes());
+            }
         }
     }
 

@@ -192,3 +192,50 @@ fn routes_are_shown_in_matching_order() {
     let json: Value = serde_json::from_str(&json).expect("JSON");
     assert_eq!(json["routes"][1]["scopes"]["all"][0], "write:ai_chat");
 }
+
+#[test]
+fn test_exits_with_whether_every_case_holds() {
+    let home = Home::new();
+    let cases = home.path().join("cases.yaml");
+    let test = |text: &str, args: &[&str]| {
+        std::fs::write(&cases, text).expect("the cases can be written");
+        run(home.command("test").arg(&cases).args(args))
+    };
+    let head = "keys: {k: {org: o, api: api_ai, scopes: [read:ai_chats]}}\ncases:\n";
+    let good = "  - {name: good, path: /healthz, expect: {status: 200}}\n";
+    let bad = "  - {name: bad, key: k, method: POST, path: /ai/chat, expect: {decision: allow}}\n";
+
+    let all = test(&format!("{head}{good}"), &[]);
+    assert_eq!(all.output(), "ok    good\n1 of 1 cases hold\n");
+
+    let one = test(&format!("{head}{good}{bad}"), &[]);
+    assert_eq!(one.code, Some(1), "{}", one.stderr);
+    let shown: Vec<&str> = one.stdout.lines().map(str::trim).collect();
+    assert!(
+        shown[1].starts_with("FAIL  bad (") && shown[1].ends_with("cases.yaml:4:5)"),
+        "{shown:?}"
+    );
+    assert_eq!(shown[2..5], ["decision", "- allow", "+ deny"]);
+    assert!(
+        shown[5].starts_with("denied at scopes: lacks `write:ai_chat`"),
+        "{shown:?}"
+    );
+
+    let json = test(&format!("{head}{good}{bad}"), &["--output", "json"]);
+    let report: Value = serde_json::from_str(&json.stdout).expect("JSON");
+    assert_eq!((&report["passed"], &report["failed"]), (&1.into(), &1.into()));
+    assert_eq!(report["cases"][1]["found"]["reason"], "insufficient_scope");
+    // The made-up secret of a key is shown no more than a real one.
+    assert!(!json.stdout.contains("lk_"), "{}", json.stdout);
+
+    let wrong = test("cases: [{name: n, path: /, expct: {}}]\n", &[]);
+    assert_eq!(wrong.code, Some(2));
+    assert!(
+        wrong
+            .stderr
+            .contains("cases.yaml:1:28: unknown field `expct` in the case"),
+        "{}",
+        wrong.stderr
+    );
+    assert_eq!(run(home.command("test").arg("gone.yaml")).code, Some(1));
+}

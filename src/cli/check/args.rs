@@ -8,7 +8,7 @@ use std::path::PathBuf;
 use super::print::Output;
 use super::{presented, read_bytes};
 use crate::cli::Environment;
-use crate::config::{CredentialPlace, Settings};
+use crate::config::Settings;
 use crate::explain::{self, Request};
 use crate::keys::ApiKey;
 
@@ -101,7 +101,7 @@ impl Asked {
                 Requests::Many(requests) => &mut requests[..],
             };
             let place = settings.and_then(|settings| settings.credentials.first());
-            all.iter_mut().for_each(|request| put_key(request, key, place));
+            all.iter_mut().for_each(|request| request.carry(key, place));
         }
         Ok(Self {
             requests,
@@ -184,42 +184,4 @@ fn split_header(header: &[u8]) -> Option<(Vec<u8>, Vec<u8>)> {
     let colon = 1 + header.get(1..)?.iter().position(|&byte| byte == b':')?;
     let (name, value) = (&header[..colon], header[colon + 1..].trim_ascii());
     Some((name.trim_ascii().to_vec(), value.to_vec()))
-}
-
-/// Puts the key where the configuration looks for one first.
-fn put_key(request: &mut Request, key: &[u8], place: Option<&CredentialPlace>) {
-    match place {
-        Some(CredentialPlace::Header { name, scheme: None }) => {
-            request.headers.push((name.as_str().into(), key.into()));
-        }
-        Some(CredentialPlace::Header {
-            name,
-            scheme: Some(scheme),
-        }) => {
-            let value = [scheme.as_bytes(), b" ", key].concat();
-            request.headers.push((name.as_str().into(), value));
-        }
-        Some(CredentialPlace::Query { name }) => {
-            request.target.push(if request.target.contains(&b'?') {
-                b'&'
-            } else {
-                b'?'
-            });
-            request.target.extend_from_slice(name.as_bytes());
-            request.target.push(b'=');
-            for &byte in key {
-                if byte.is_ascii_alphanumeric() || b"-._~".contains(&byte) {
-                    request.target.push(byte);
-                } else {
-                    request
-                        .target
-                        .extend_from_slice(format!("%{byte:02X}").as_bytes());
-                }
-            }
-        }
-        None => {
-            let value = [b"Bearer ", key].concat();
-            request.headers.push((b"authorization".into(), value));
-        }
-    }
 }
