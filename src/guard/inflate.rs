@@ -20,10 +20,12 @@ pub(super) fn identity<'b>(
     body: &'b [u8],
     content_encoding: Option<&str>,
 ) -> Result<Cow<'b, [u8]>, Unscanned> {
+    if is_identity(content_encoding) {
+        return Ok(Cow::Borrowed(body));
+    }
     let encoding = content_encoding.unwrap_or("").trim().to_ascii_lowercase();
     let mut rest = body;
     let inflated = match &*encoding {
-        "" | "identity" => return Ok(Cow::Borrowed(body)),
         "gzip" | "x-gzip" => read(MultiGzDecoder::new(&mut rest))?,
         // The standard means zlib's format, and some mean what is within it.
         "deflate" if is_zlib(body) => read(ZlibDecoder::new(&mut rest))?,
@@ -35,6 +37,12 @@ pub(super) fn identity<'b>(
     } else {
         Err(Unscanned::Encoding)
     }
+}
+
+/// Whether a body with this content encoding is as it is.
+pub(super) fn is_identity(content_encoding: Option<&str>) -> bool {
+    let encoding = content_encoding.unwrap_or("").trim();
+    encoding.is_empty() || encoding.eq_ignore_ascii_case("identity")
 }
 
 /// RFC 1950, section 2.2: method 8, and a check on the first two bytes.

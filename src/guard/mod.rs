@@ -13,6 +13,7 @@
 //! Everything here runs in linear time and bounded memory, whatever the body: [`Rules`] keeps a few small automata instead of
 //! backtracking, JSON is walked without recursion, and decompression stops at a bound.
 
+mod answer;
 mod content;
 mod context;
 mod form;

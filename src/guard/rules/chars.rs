@@ -5,6 +5,8 @@
 pub(super) enum Class {
     /// `[A-Za-z0-9_]`, as `\w` of the guide's patterns; letters in lower case.
     Word(u8),
+    /// A letter that becomes this one when somebody changes its case, but is not `\w`.
+    Folded(u8),
     /// White space of any kind.
     Space,
     /// A character that nobody sees: control characters, zero-width and formatting ones. Readers further on drop or ignore
@@ -25,8 +27,8 @@ pub(super) fn class(char: char) -> Class {
     }
     match char {
         // A browser lower-cases ASCII only, but whoever upper-cases a text makes an S of the long s and a K of the Kelvin sign.
-        '\u{17F}' => Class::Word(b's'),
-        '\u{212A}' => Class::Word(b'k'),
+        '\u{17F}' => Class::Folded(b's'),
+        '\u{212A}' => Class::Folded(b'k'),
         _ if is_ignored(char) => Class::Ignored,
         _ if char.is_whitespace() => Class::Space,
         _ => Class::Other,

@@ -37,7 +37,7 @@ pub(super) enum Step {
 #[inline]
 pub(super) fn step(handlers: Handlers, state: State, class: Class) -> Step {
     match class {
-        Class::Word(byte) => match handlers {
+        Class::Word(byte) | Class::Folded(byte) => match handlers {
             Handlers::Known => known(state, byte),
             Handlers::Any => any(state, byte),
         },

@@ -53,10 +53,12 @@ impl State {
                 1
             }
             Class::Ignored => self.script,
-            Class::Word(byte) if self.script > 0 && SCRIPT.get(usize::from(self.script)) == Some(&byte) => {
+            Class::Word(byte) | Class::Folded(byte)
+                if self.script > 0 && SCRIPT.get(usize::from(self.script)) == Some(&byte) =>
+            {
                 self.script + 1
             }
-            Class::Word(_) | Class::Space | Class::Ascii(_) | Class::Other => 0,
+            Class::Word(_) | Class::Folded(_) | Class::Space | Class::Ascii(_) | Class::Other => 0,
         };
         if let Some(found) = self.step_url(class, at) {
             return Some(found);
@@ -94,7 +96,7 @@ impl State {
     /// An idle state behind a character of this class.
     pub(super) fn idle_after(class: Option<Class>) -> Self {
         let handler = match class {
-            Some(Class::Word(_)) => handlers::State::Dead,
+            Some(Class::Word(_) | Class::Folded(_)) => handlers::State::Dead,
             _ => handlers::State::Between,
         };
         Self {

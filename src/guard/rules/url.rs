@@ -134,7 +134,7 @@ impl State {
     fn advance(&mut self, class: Class) -> Step {
         let byte = match class {
             Class::Space | Class::Ignored => return Step::Go,
-            Class::Word(byte) | Class::Ascii(byte) => byte,
+            Class::Word(byte) | Class::Folded(byte) | Class::Ascii(byte) => byte,
             Class::Other => 0,
         };
         if byte == b'j' {
