@@ -4,6 +4,7 @@ mod conformance;
 mod e2e_abuse;
 mod e2e_check;
 mod e2e_fault;
+mod e2e_guard;
 mod e2e_reload;
 mod e2e_serve;
 mod e2e_shapes;

@@ -94,6 +94,8 @@ pub(super) struct Exchange {
     route: Box<str>,
     request_id: Option<Box<str>>,
     is_grpc: bool,
+    /// Envoy sends a body before it knows whether that is wanted.
+    sends_ahead: bool,
     /// Whether a piece of a response that passes as a stream has come.
     is_streaming: bool,
     findings: Findings,
@@ -111,6 +113,7 @@ impl Exchange {
             route: NO_ROUTE.into(),
             request_id: None,
             is_grpc: false,
+            sends_ahead: false,
             is_streaming: false,
             findings: Findings::default(),
         }
@@ -146,9 +149,13 @@ impl Exchange {
                 self.response_headers(headers)
             }
             (State::ResponseHeaders, Some(Request::RequestBody(_))) if !self.has_request_guard() => {
-                // Envoy did not heed that no body is wanted. It costs time only.
-                self.state = State::ResponseHeaders;
-                Ok(Reply::request_body(None, &[]))
+                if self.sends_ahead {
+                    self.state = State::ResponseHeaders;
+                    Ok(Reply::request_body(None, &[]))
+                } else {
+                    // Envoy did not heed that no body is wanted, so it would not show the response either.
+                    Err(Refused::Fault(Fault::ModeUnsupported))
+                }
             }
             (state @ State::ResponseHeaders, Some(Request::RequestTrailers(_))) => {
                 self.state = state;
@@ -182,6 +189,9 @@ impl Exchange {
         self.request_id = read.request_id().map(Into::into);
         let codings = Codings::read(&read);
         self.is_grpc = codings.is_grpc();
+        let protocol = message.protocol_config.as_ref();
+        self.sends_ahead =
+            protocol.is_some_and(|protocol| protocol.send_body_without_waiting_for_header_response);
         let policy = self.identify(message)?;
         let Some(name) = self.context.as_ref().and_then(|context| context.guard.as_deref()) else {
             let mode = mode(BodySendMode::None, HeaderSendMode::Skip);
@@ -497,13 +507,17 @@ impl Exchange {
     }
 
     fn missed(&self) {
-        self.metrics.missed(&self.route);
-        error!(
-            route.name = &*self.route,
-            decision.id = self.decision_id(),
-            "a guarded request reached the backend, and its response was not seen to its end: the caller went away, or \
-             ext_proc lacks allow_mode_override"
-        );
+        let so_far = self.metrics.missed(&self.route);
+        // At powers of two: callers that go away are many.
+        if so_far.is_power_of_two() {
+            error!(
+                route.name = &*self.route,
+                decision.id = self.decision_id(),
+                so_far,
+                "a guarded request reached the backend, and its response was not seen to its end: the caller went away, \
+                 or ext_proc lacks allow_mode_override"
+            );
+        }
     }
 
     fn has_request_guard(&self) -> bool {

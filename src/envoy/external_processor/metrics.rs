@@ -141,8 +141,10 @@ impl GuardMetrics {
             .inc();
     }
 
-    pub(super) fn missed(&self, route: &str) {
-        self.missed.get_or_create(&[("route", route.to_owned())]).inc();
+    /// Returns how many there were on this route so far.
+    pub(super) fn missed(&self, route: &str) -> u64 {
+        let before = self.missed.get_or_create(&[("route", route.to_owned())]).inc();
+        before + 1
     }
 }
 

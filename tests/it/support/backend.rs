@@ -1,4 +1,4 @@
-//! A backend that answers with what it received.
+//! A backend that answers with what it received, or as a test says.
 
 use std::io::{self, BufReader, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
@@ -18,7 +18,16 @@ pub(crate) struct Backend {
 }
 
 impl Backend {
+    /// One that answers with what it received.
     pub(crate) fn start() -> Self {
+        Self::answering(|request, to| to.write_all(&echo(request)))
+    }
+
+    /// One that answers each request by writing to its connection, whole messages or piece by piece.
+    pub(crate) fn answering(
+        answer: impl Fn(&Message, &mut dyn Write) -> io::Result<()> + Send + Sync + 'static,
+    ) -> Self {
+        let answer = Arc::new(answer);
         let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
         let address = listener.local_addr().expect("a bound address");
         let (requests, stop) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicBool::new(false)));
@@ -28,10 +37,10 @@ impl Backend {
                 if stopped.load(Ordering::Relaxed) {
                     return;
                 }
-                let counter = Arc::clone(&counter);
+                let (counter, answer) = (Arc::clone(&counter), Arc::clone(&answer));
                 thread::spawn(move || {
                     // A connection that breaks is seen by the client behind Envoy.
-                    let _ = serve(&connection, &counter);
+                    let _ = serve(&connection, &counter, &*answer);
                 });
             }
         });
@@ -56,18 +65,23 @@ impl Drop for Backend {
     }
 }
 
-fn serve(connection: &TcpStream, requests: &AtomicUsize) -> io::Result<()> {
+fn serve(
+    connection: &TcpStream,
+    requests: &AtomicUsize,
+    answer: &dyn Fn(&Message, &mut dyn Write) -> io::Result<()>,
+) -> io::Result<()> {
     connection.set_nodelay(true)?;
     let mut reader = BufReader::new(connection);
     let mut writer = connection;
     while let Some(request) = message::read(&mut reader, |_| false)? {
         requests.fetch_add(1, Ordering::Relaxed);
-        writer.write_all(&echo(&request))?;
+        answer(&request, &mut writer)?;
     }
     Ok(())
 }
 
-fn echo(request: &Message) -> Vec<u8> {
+/// The whole response that says what was received.
+pub(crate) fn echo(request: &Message) -> Vec<u8> {
     let mut words = request.start_line.split(' ');
     let (method, path) = (words.next(), words.next());
     let seen = json!({

@@ -65,6 +65,32 @@ impl Client {
         self.exchange(format!("{text}\r\n{body}").as_bytes(), method == "HEAD")
     }
 
+    /// A request with this body.
+    pub(crate) fn send(
+        &mut self,
+        method: &str,
+        target: &str,
+        headers: &[(&str, &str)],
+        body: &[u8],
+    ) -> Response {
+        self.exchange(&with_body(method, target, headers, body), method == "HEAD")
+            .unwrap_or_else(|error| panic!("{method} {target}: {error}"))
+    }
+
+    /// The same on a connection of its own, whose response is read piece by piece.
+    pub(crate) fn open(&self, method: &str, target: &str, headers: &[(&str, &str)], body: &[u8]) -> Pieces {
+        let begin = || -> io::Result<Pieces> {
+            let mut connection = self.connect()?;
+            connection
+                .get_mut()
+                .write_all(&with_body(method, target, headers, body))?;
+            let head = message::read(&mut connection, |_| true)?.ok_or(io::ErrorKind::UnexpectedEof)?;
+            let head = Response::of(head)?;
+            Ok(Pieces { head, connection })
+        };
+        begin().unwrap_or_else(|error| panic!("{method} {target}: {error}"))
+    }
+
     /// Sends these bytes, reads one response.
     fn exchange(&mut self, bytes: &[u8], headers_only: bool) -> io::Result<Response> {
         let mut connection = match self.connection.take() {
@@ -90,6 +116,41 @@ impl Client {
         stream.set_read_timeout(Some(PATIENCE))?;
         stream.set_write_timeout(Some(PATIENCE))?;
         Ok(BufReader::new(stream))
+    }
+}
+
+fn with_body(method: &str, target: &str, headers: &[(&str, &str)], body: &[u8]) -> Vec<u8> {
+    let mut text = format!("{method} {target} HTTP/1.1\r\nhost: api.example.com\r\n");
+    for (name, value) in headers {
+        text += &format!("{name}: {value}\r\n");
+    }
+    text += &format!("content-length: {}\r\n\r\n", body.len());
+    [text.as_bytes(), body].concat()
+}
+
+/// A chunked response, piece by piece.
+pub(crate) struct Pieces {
+    /// Its status and headers.
+    pub(crate) head: Response,
+    connection: BufReader<TcpStream>,
+}
+
+impl Pieces {
+    /// The next chunk; `None` at the end, an error where the response was cut.
+    pub(crate) fn next(&mut self) -> io::Result<Option<Vec<u8>>> {
+        message::chunk(&mut self.connection)
+    }
+
+    /// Everything up to the end, and whether that was the end of the response and no cut.
+    pub(crate) fn rest(&mut self) -> (Vec<u8>, bool) {
+        let mut all = Vec::new();
+        loop {
+            match self.next() {
+                Ok(Some(chunk)) => all.extend(chunk),
+                Ok(None) => return (all, true),
+                Err(_) => return (all, false),
+            }
+        }
     }
 }
 

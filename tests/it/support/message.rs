@@ -5,10 +5,18 @@ use std::io::{self, BufRead, Read};
 const LONGEST_LINE: u64 = 256 * 1024;
 
 /// A request or a response.
-pub(super) struct Message {
-    pub(super) start_line: String,
-    pub(super) headers: Vec<(String, String)>,
-    pub(super) body: Vec<u8>,
+pub(crate) struct Message {
+    pub(crate) start_line: String,
+    pub(crate) headers: Vec<(String, String)>,
+    pub(crate) body: Vec<u8>,
+}
+
+impl Message {
+    /// The first header of this name.
+    pub(crate) fn header(&self, name: &str) -> Option<&str> {
+        let named = |(other, _): &&(String, String)| other.eq_ignore_ascii_case(name);
+        self.headers.iter().find(named).map(|(_, value)| value.as_str())
+    }
 }
 
 /// Reads one message; `None` when the peer has ended the connection before it. A `bodyless` one has headers only, whatever they say.
@@ -57,18 +65,24 @@ fn body(from: &mut impl BufRead, headers: &[(String, String)]) -> io::Result<Vec
 
 fn chunked(from: &mut impl BufRead) -> io::Result<Vec<u8>> {
     let mut body = Vec::new();
-    loop {
-        let size = line(from)?.ok_or(io::ErrorKind::UnexpectedEof)?;
-        let size = size.split(';').next().unwrap_or_default().trim();
-        let size = usize::from_str_radix(size, 16).map_err(io::Error::other)?;
-        if size == 0 {
-            break;
-        }
-        body.extend(exactly(from, size)?);
-        line(from)?;
+    while let Some(chunk) = chunk(from)? {
+        body.extend(chunk);
     }
-    while line(from)?.is_some_and(|trailer| !trailer.is_empty()) {}
     Ok(body)
+}
+
+/// The next chunk of a body; `None` after the last one and its trailers.
+pub(super) fn chunk(from: &mut impl BufRead) -> io::Result<Option<Vec<u8>>> {
+    let size = line(from)?.ok_or(io::ErrorKind::UnexpectedEof)?;
+    let size = size.split(';').next().unwrap_or_default().trim();
+    let size = usize::from_str_radix(size, 16).map_err(io::Error::other)?;
+    if size == 0 {
+        while line(from)?.is_some_and(|trailer| !trailer.is_empty()) {}
+        return Ok(None);
+    }
+    let chunk = exactly(from, size)?;
+    line(from)?;
+    Ok(Some(chunk))
 }
 
 fn exactly(from: &mut impl Read, length: usize) -> io::Result<Vec<u8>> {

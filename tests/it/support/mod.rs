@@ -1,6 +1,7 @@
 //! What the end-to-end tests stand on: real processes, each owned by one test, and raw HTTP/1.1, so that a test says exactly which
 //! bytes it sends.
 
+pub(crate) mod ai;
 mod authority;
 mod backend;
 mod client;
@@ -15,10 +16,11 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 pub(crate) use authority::{Authority, Pair};
-pub(crate) use backend::Backend;
+pub(crate) use backend::{Backend, echo};
 pub(crate) use client::{Client, Response};
 pub(crate) use envoy::{Envoy, Shape, in_each_shape};
 pub(crate) use latchkey::{CHATS, Home, Key, Latchkey, UNAUTHENTICATED};
+pub(crate) use message::Message;
 pub(crate) use process::{Finished, Process, buf, run};
 pub(crate) use tls::TlsClient;
 
@@ -50,7 +52,11 @@ impl Stack {
     }
 
     pub(crate) fn with(home: Home, shape: Shape, replaced: &[(&str, &str)]) -> Self {
-        let backend = Backend::start();
+        Self::before(Backend::start(), home, shape, replaced)
+    }
+
+    /// Before this backend.
+    pub(crate) fn before(backend: Backend, home: Home, shape: Shape, replaced: &[(&str, &str)]) -> Self {
         let latchkey = home.start("latchkey");
         let envoy = Envoy::start_in(shape, &[latchkey.grpc], backend.address, replaced);
         Self {

@@ -478,9 +478,19 @@ fn an_envoy_that_could_let_bodies_pass_unseen_is_refused() {
 }
 
 #[test]
-fn a_body_that_comes_though_none_was_wanted_is_let_pass() {
+fn a_body_that_comes_though_none_was_wanted_shows_that_the_response_would_not() {
     let mut stream = Stream::of("out");
     stream.send(request_headers(&[JSON], false));
+    let reply = stream.send(request_body("{}"));
+    assert_eq!(refused(&reply), (500, "GUARD_MODE_UNSUPPORTED".into()));
+    assert!(!stream.misses());
+
+    // Unless Envoy is told to send bodies before it knows.
+    let mut stream = Stream::of("out");
+    let mut first = message(request_headers(&[JSON], false), Some(allowed("out")));
+    let protocol = first.protocol_config.as_mut().unwrap();
+    protocol.send_body_without_waiting_for_header_response = true;
+    stream.exchange.as_mut().unwrap().answer(first);
     let reply = stream.send(request_body("{\"message\": \"<script>\"}"));
     assert!(!reply.last);
     assert_eq!(body_of(&reply), None);
