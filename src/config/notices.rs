@@ -1,10 +1,9 @@
 //! What is configured and not served by this version, or not safe everywhere, one line each.
 //!
-//! Only what the user wrote is told, so that a plain start is quiet; guards are told always, since a route that names one
-//! looks protected.
+//! Only what the user wrote is told, so that a plain start is quiet.
 
 use super::load::Notice;
-use super::settings::{Access, ListenAddress, Settings, StoreUrl};
+use super::settings::{ListenAddress, Settings, StoreUrl};
 use super::tree::{Node, Value};
 
 pub(super) fn of(settings: &Settings, tree: &Node, defaults: &Node, file: &str) -> Vec<Notice> {
@@ -40,7 +39,6 @@ pub(super) fn of(settings: &Settings, tree: &Node, defaults: &Node, file: &str) 
     }
     let text = "traces are not sent by this version";
     notices.add(&["telemetry", "otlp_endpoint"], false, text);
-    notices.add_guards(settings);
     notices.list
 }
 
@@ -78,37 +76,6 @@ impl Notices<'_> {
             text: format!("{}: {text}", node.place.in_file(self.file)),
             stops_start,
         });
-    }
-
-    /// One line for all routes.
-    fn add_guards(&mut self, settings: &Settings) {
-        let mut names: Vec<&str> = Vec::new();
-        for route in &settings.routes {
-            if let Access::Key(access) = &route.access
-                && let Some(guard) = access.guard.as_deref()
-                && !names.contains(&guard)
-            {
-                names.push(guard);
-            }
-        }
-        let Some(Value::List(routes)) = self.tree.get("routes").map(|node| &node.value) else {
-            return;
-        };
-        let is_told = |node: &&Node| !matches!(node.value, Value::Null);
-        let Some(node) = routes.iter().find_map(|route| route.get("guard").filter(is_told)) else {
-            return;
-        };
-        let (what, verb) = if names.len() == 1 {
-            ("guard", "is")
-        } else {
-            ("guards", "are")
-        };
-        let names: Vec<String> = names.iter().map(|name| format!("`{name}`")).collect();
-        self.push(
-            node,
-            false,
-            &format!("{what} {} {verb} not enforced by this version", names.join(", ")),
-        );
     }
 }
 

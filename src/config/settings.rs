@@ -422,7 +422,7 @@ pub enum Per {
     Route,
 }
 
-/// Rules for what goes into an AI backend and what comes out of it. Parsed and checked; not enforced by this version.
+/// Rules for what goes into an AI backend and what comes out of it.
 #[derive(Clone, PartialEq, Debug)]
 pub struct Guard {
     /// What goes in.

@@ -116,6 +116,9 @@ impl<'p, 'r> Place<'p, 'r> {
         headers: &mut HeadersRead<'r>,
     ) -> Next<'r> {
         if let Some((ground, route)) = self.open(request.method(), headers) {
+            if is_unguardable(route, headers.facts.upgrade) {
+                return refused_on(Denial::UpgradeNotAllowed, route);
+            }
             headers.keep_foreign_credentials();
             let own_shape = Some(policy.headers.own_shape());
             headers.facts.new_target = policy
@@ -136,6 +139,9 @@ impl<'p, 'r> Place<'p, 'r> {
         }
         match (presented, self.route) {
             (Presented::Nothing, Ok(route)) if route.key_access().is_some_and(|access| access.optional) => {
+                if is_unguardable(route, headers.facts.upgrade) {
+                    return refused_on(Denial::UpgradeNotAllowed, route);
+                }
                 allow_without_key(Ground::Optional, route)
             }
             (Presented::Nothing, route) => unverified(Denial::MissingKey, route),
@@ -168,6 +174,18 @@ fn refused<'r>(denial: Denial) -> Next<'r> {
         decision: Decision::Deny(denial),
         route: None,
     }
+}
+
+fn refused_on<'r>(denial: Denial, route: &Arc<CompiledRoute>) -> Next<'r> {
+    Next::Decided {
+        decision: Decision::Deny(denial),
+        route: Some(Arc::clone(route)),
+    }
+}
+
+/// Whether the route has a guard, which could not look into the protocol that the request asks for.
+fn is_unguardable(route: &CompiledRoute, upgrade: bool) -> bool {
+    upgrade && route.key_access().is_some_and(|access| access.guard.is_some())
 }
 
 /// Whether the target that is left once a credential was cut can be written into an answer as it is: visible ASCII.
@@ -223,7 +241,7 @@ impl Candidate<'_> {
         let access = route.key_access().ok_or(Denial::Internal)?;
         check_api(record, access).map_err(Denial::NotAllowed)?;
         check_network(record, self.client_address).map_err(Denial::NotAllowed)?;
-        if self.upgrade && access.guard.is_some() {
+        if is_unguardable(&route, self.upgrade) {
             return Err(Denial::UpgradeNotAllowed);
         }
         Ok(route)

@@ -41,8 +41,8 @@ impl Findings {
     /// Adds what is known of one body.
     pub(super) fn add(&mut self, direction: Direction, report: &Report) {
         let (chars, scanned) = match direction {
-            Direction::Request => ("chars_in", "scanned_request"),
-            Direction::Response => ("chars_out", "scanned_response"),
+            Direction::Request => ("input_chars", "scanned_request"),
+            Direction::Response => ("response_chars", "scanned_response"),
         };
         self.number(chars, report.chars as u64);
         match report.scanned {
@@ -70,9 +70,9 @@ impl Findings {
         }
         if let Some(tokens) = &report.tokens {
             let counts = [
-                ("tokens_in", tokens.input),
-                ("tokens_out", tokens.output),
-                ("tokens", tokens.total),
+                ("input_tokens", tokens.input),
+                ("output_tokens", tokens.output),
+                ("total_tokens", tokens.total),
             ];
             for (name, count) in counts {
                 if let Some(count) = count {

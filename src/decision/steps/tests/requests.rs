@@ -172,6 +172,27 @@ fn an_extended_connect_is_an_upgrade() {
 }
 
 #[test]
+fn an_upgrade_passes_no_guard_without_a_key_either() {
+    let mut open = route_with(route("open", "", "/ai/open", ""), |access| {
+        access.guard = Some("ai".into());
+        access.optional = true;
+    });
+    open.cors_preflight = CorsPreflight::Allow;
+    let policy = policy_of(vec![open]);
+    let preflight = FakeRequest::new("OPTIONS", "/ai/open")
+        .header("origin", "https://app.example.com")
+        .header("access-control-request-method", "POST");
+    for (request, reason) in [(post("/ai/open"), "anonymous"), (preflight, "cors_preflight")] {
+        let reason_of = |request: &FakeRequest| judge(&policy, request, good()).0.reason();
+        assert_eq!(reason_of(&request), reason);
+        let upgrade = request
+            .header("upgrade", "websocket")
+            .header("connection", "upgrade");
+        assert_eq!(reason_of(&upgrade), "upgrade_not_allowed");
+    }
+}
+
+#[test]
 fn a_reading_prints_nothing_of_the_key() {
     let policy = policy_with(|settings| {
         settings.credentials.push(CredentialPlace::Query {

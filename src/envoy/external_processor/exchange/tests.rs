@@ -179,7 +179,7 @@ fn a_request_guard_alone_ends_with_the_request() {
     assert!(reply.last);
     assert_eq!(body_of(&reply), None);
     assert_eq!(fact(&reply, "guard").as_deref(), Some("ok"));
-    assert_eq!(fact(&reply, "chars_in").as_deref(), Some("5"));
+    assert_eq!(fact(&reply, "input_chars").as_deref(), Some("5"));
     assert_eq!(fact(&reply, "scanned").as_deref(), Some("full"));
     assert!(!stream.misses());
 }
