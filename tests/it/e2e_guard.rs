@@ -42,7 +42,7 @@ fn assert_refused(answer: &Response, status: u16, code: &str, error: &str) {
     );
     assert_eq!(answer.header("content-type"), "application/json");
     assert_eq!(answer.header("cache-control"), "no-store");
-    assert_eq!(answer.header("x-latchkey-decision").len(), 32);
+    assert!(!answer.header("x-latchkey-decision").is_empty());
 }
 
 fn a_script_does_not_reach_the_backend(shape: Shape) {

@@ -7,6 +7,7 @@ use prost_types::value::Kind;
 
 use crate::envoy::messages::envoy::config::core::v3::Metadata;
 use crate::guard::Caller;
+use crate::usage::DecisionId;
 
 /// Under this name Envoy keeps what a check answered, however the filter is called.
 const NAMESPACE: &str = "envoy.filters.http.ext_authz";
@@ -14,7 +15,7 @@ const NAMESPACE: &str = "envoy.filters.http.ext_authz";
 /// One decision of Latchkey, as far as a guard needs it.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(super) struct Context {
-    /// Name of the decision: 32 hexadecimal digits.
+    /// Name of the decision.
     pub(super) decision_id: Box<str>,
     /// Whether the request was allowed.
     pub(super) allowed: bool,
@@ -42,7 +43,7 @@ impl Context {
             Kind::StringValue(text) => Some(text.as_str()),
             _ => None,
         };
-        let decision_id = text("decision_id").filter(|id| is_decision_id(id))?;
+        let decision_id = text("decision_id").filter(|id| DecisionId::parse(id.as_bytes()).is_some())?;
         let allowed = match text("outcome")? {
             "allow" => true,
             "deny" => false,
@@ -79,16 +80,12 @@ impl Context {
     }
 }
 
-fn is_decision_id(text: &str) -> bool {
-    text.len() == 32 && text.bytes().all(|byte| byte.is_ascii_hexdigit())
-}
-
 #[cfg(test)]
 mod tests {
-    use super::super::testing::metadata;
+    use super::super::testing::{DECISION, metadata};
     use super::*;
 
-    const ID: &str = "0123456789abcdef0123456789abcdef";
+    const ID: &str = DECISION;
 
     #[test]
     fn the_metadata_of_a_check_is_read() {
@@ -126,10 +123,7 @@ mod tests {
             &[("decision_id", ID)],
             &[("decision_id", "short"), ("outcome", "allow")],
             &[("decision_id", ID), ("outcome", "perhaps")],
-            &[
-                ("decision_id", "0123456789abcdef0123456789abcdeg"),
-                ("outcome", "allow"),
-            ],
+            &[("decision_id", &DECISION.replace('a', "g")), ("outcome", "allow")],
         ] {
             assert_eq!(Context::read(Some(&metadata(fields))), None, "{fields:?}");
         }

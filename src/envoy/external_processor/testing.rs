@@ -13,7 +13,7 @@ use crate::envoy::messages::envoy::service::ext_proc::v3::{
     HttpBody, HttpHeaders, HttpTrailers, ProtocolConfiguration,
 };
 
-pub(super) const DECISION: &str = "0123456789abcdef0123456789abcdef";
+pub(super) const DECISION: &str = "0123456789abcdef0123456789abcdef0123456789abcdef";
 
 /// What a check would have written.
 pub(super) fn metadata(fields: &[(&str, &str)]) -> Metadata {
