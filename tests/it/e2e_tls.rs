@@ -1,6 +1,7 @@
 //! TLS and mutual TLS: who gets in, what is renewed under load, and whether the documented commands work.
 
 use std::fs;
+use std::net::TcpStream;
 use std::os::unix::fs::symlink;
 use std::path::Path;
 use std::process::Command;
@@ -65,6 +66,10 @@ fn mutual_tls_lets_the_right_envoy_ask_and_nobody_else() {
     let bearer = home.chat_key().bearer();
     let headers = [("authorization", bearer.as_str())];
 
+    // Handshakes that never go on, more than there are lanes: they hold up nobody.
+    let stalled: Vec<TcpStream> = (0..20)
+        .map(|_| TcpStream::connect(latchkey.grpc).expect("a connection"))
+        .collect();
     for (identity, status) in [(authority.client(), 200), (strangers.client(), 503)] {
         let (backend, folder) = (Backend::start(), tempfile::tempdir().expect("a folder"));
         identity.write(folder.path(), "client");
@@ -74,6 +79,8 @@ fn mutual_tls_lets_the_right_envoy_ask_and_nobody_else() {
         assert_eq!(answer.status, status, "{answer:?}");
         assert_eq!(backend.requests(), usize::from(status == 200));
     }
+
+    drop(stalled);
 
     // Not through Envoy: a stranger hears nothing, whatever it says.
     for identity in [None, Some(strangers.client()), Some(authority.server(YEAR))] {

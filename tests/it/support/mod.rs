@@ -4,12 +4,15 @@
 pub(crate) mod ai;
 mod authority;
 mod backend;
+mod chaos;
 mod client;
 mod envoy;
 mod latchkey;
 mod message;
 mod process;
 mod tls;
+#[expect(dead_code, reason = "the tests of the source itself use the rest of it")]
+mod verifier;
 
 use std::path::PathBuf;
 use std::thread;
@@ -17,12 +20,14 @@ use std::time::{Duration, Instant};
 
 pub(crate) use authority::{Authority, Pair};
 pub(crate) use backend::{Backend, echo};
+pub(crate) use chaos::Chaos;
 pub(crate) use client::{Client, Response};
 pub(crate) use envoy::{Envoy, Shape, in_each_shape};
 pub(crate) use latchkey::{CHATS, Home, Key, Latchkey, UNAUTHENTICATED};
 pub(crate) use message::Message;
 pub(crate) use process::{Finished, Process, buf, run};
 pub(crate) use tls::TlsClient;
+pub(crate) use verifier::{Behaviour, CLIENT_SECRET, Guard, Verifier, valid};
 
 /// How long anything may take to start.
 pub(crate) const START: Duration = Duration::from_secs(20);
