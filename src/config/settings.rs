@@ -349,6 +349,8 @@ pub struct Route {
     pub access: Access,
     /// Whether CORS preflights pass without a key.
     pub cors_preflight: CorsPreflight,
+    /// From which duration on its requests are reported as slow, if not from `usage.slow_after` on.
+    pub slow_after: Option<Duration>,
 }
 
 /// What a route asks of its callers.
@@ -627,13 +629,23 @@ pub enum VerifyAccess {
     Strict,
 }
 
-/// How usage is kept. Parsed and checked; not served by this version.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+/// How usage is kept.
+#[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Usage {
-    /// How long events are kept.
+    /// How long single requests are kept.
     pub retention: Duration,
-    /// Requests that take longer are reported.
+    /// How long sums by hour are kept; not shorter than `retention`.
+    pub sums_retention: Duration,
+    /// Requests that take longer are reported, unless their route says otherwise.
     pub slow_after: Duration,
+    /// When a decision without an access log entry counts as missing; longer than any stream.
+    pub missing_after: Duration,
+    /// Where requests wait while the store is away.
+    pub spool_dir: PathBuf,
+    /// Most of them there, in bytes.
+    pub spool_max_bytes: u64,
+    /// Whether each request is also a line of JSON on standard output.
+    pub stdout: bool,
 }
 
 /// Logs and traces.

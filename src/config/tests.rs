@@ -297,7 +297,6 @@ fn what_is_not_served_yet_is_told_with_its_place() {
             "rate limits would not be shared",
             true,
         ),
-        ("usage: {retention: 30d}", "3:20", "usage.retention", false),
         (
             "telemetry: {otlp_endpoint: 'http://h:4317'}",
             "3:28",
@@ -313,7 +312,7 @@ fn what_is_not_served_yet_is_told_with_its_place() {
         assert_eq!(stops_start, stops, "{more}");
     }
     assert!(
-        loaded(&format!("{BASE}usage: {{retention: 90d, slow_after: 5s}}\n"))
+        loaded(&format!("{BASE}keys: {{source: store}}\n"))
             .notices
             .is_empty()
     );

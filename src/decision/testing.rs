@@ -108,6 +108,7 @@ pub(crate) fn route(name: &str, methods: &str, path: &str, scopes: &str) -> Rout
             guard: None,
         }),
         cors_preflight: CorsPreflight::Check,
+        slow_after: None,
     }
 }
 
@@ -215,7 +216,12 @@ pub(crate) fn settings() -> Settings {
         management: Management::default(),
         usage: Usage {
             retention: 3600 * second,
+            sums_retention: 3600 * second,
             slow_after: 5 * second,
+            missing_after: 3600 * second,
+            spool_dir: "usage".into(),
+            spool_max_bytes: 1 << 20,
+            stdout: false,
         },
         telemetry: Telemetry {
             log_format: LogFormat::Text,

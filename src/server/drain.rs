@@ -11,8 +11,8 @@ use tracing::{info, warn};
 use super::start::Running;
 use crate::config::Drain;
 
-/// What the ops listener and the watchers get to end in.
-const LAST_TASKS: Duration = Duration::from_millis(400);
+/// What the ops listener, the watchers and the writer of usage get to end in.
+const LAST_TASKS: Duration = Duration::from_millis(900);
 
 /// Ends the server in this order.
 pub(super) async fn drain(mut running: Running, pace: Drain) {

@@ -119,7 +119,7 @@ async fn start(
     let listen = settings.borrow().listen.clone();
     let bound = Bound::bind(&listen).await?;
     let (vitals, tokens) = (Vitals::new(), Tokens::default());
-    let parts = parts::open(settings, log_level, trigger, &vitals, &tokens.end).await?;
+    let parts = parts::open(settings, log_level, trigger, &vitals, &tokens).await?;
     let running = Running::start(bound, parts, vitals, tokens).await?;
     if let Some(file) = addresses_file {
         running

@@ -1,6 +1,7 @@
 //! The parts that a server is made of, opened from the settings: the only place that knows which concrete ones there are.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use anyhow::{Context, bail};
 use axum::Router;
@@ -11,19 +12,25 @@ use tokio_util::sync::CancellationToken;
 use tonic::service::Routes;
 
 use super::reload::{Reloader, Target, Trigger};
+use super::start::Tokens;
+use super::streams::EndsOnStop;
 use super::vital::Vitals;
 use crate::authorizer::Authorizer;
 use crate::config::{Settings, StoreUrl};
 use crate::decision::Policy;
-use crate::envoy::{self, CheckLayer, GuardMetrics, Processor};
+use crate::envoy::{self, AccessLogService, CheckLayer, GuardMetrics, Processor};
 use crate::http::{self, App};
 use crate::keys::{self, KeyCache, SqliteStore, StoreSource};
 use crate::limits::LocalLimits;
 use crate::outbound::RemoteMetrics;
 use crate::telemetry::{CheckMetrics, LogLevel, Registry};
+use crate::usage::{Keeping, Ledger, Monitor, Recorder, RecorderParts, SpoolFolder, SqliteUsage};
 
 /// Subjects of rate limits that are counted at a time: about 150 bytes each.
 const MAX_LIMIT_SUBJECTS: usize = 1_000_000;
+
+/// What usage gets to be written in at the end; what is left then goes to disk.
+const LAST_USAGE: Duration = Duration::from_millis(500);
 
 /// Asks the store for a sign of life; an error says what is wrong, without a secret.
 pub(super) type Probe = Box<dyn Fn() -> BoxFuture<'static, Result<(), String>> + Send + Sync>;
@@ -51,8 +58,9 @@ pub(super) async fn open(
     log_level: LogLevel,
     trigger: Trigger,
     vitals: &Vitals,
-    stop: &CancellationToken,
+    tokens: &Tokens,
 ) -> anyhow::Result<Parts<CheckLayer>> {
+    let stop = &tokens.end;
     let settings = Arc::clone(&in_force.borrow());
     let StoreUrl::Sqlite(path) = &settings.store else {
         bail!("this version stores keys in SQLite only");
@@ -92,6 +100,15 @@ pub(super) async fn open(
         log_level,
         settings: in_force,
     };
+    let recorder = record_usage(
+        &store,
+        authorizer.ledger(),
+        target.settings.subscribe(),
+        vitals,
+        stop,
+    );
+    recorder.metrics().register(&mut registry);
+
     let reloader = Reloader::new(trigger, target);
     reloader.metrics().register(&mut registry);
     vitals.spawn("config_reload", stop.clone(), reloader.run(stop.clone()));
@@ -106,7 +123,12 @@ pub(super) async fn open(
     });
     Ok(Parts {
         front: CheckLayer::new(authorizer),
-        services: Routes::default().add_service(processor.service()),
+        services: Routes::default()
+            .add_service(processor.service())
+            .add_service(EndsOnStop::new(
+                AccessLogService::new(recorder),
+                tokens.goaway.clone(),
+            )),
         http: http::router(app),
         descriptors: vec![envoy::FILE_DESCRIPTOR_SET],
         store: Box::new(move || {
@@ -115,4 +137,32 @@ pub(super) async fn open(
         }),
         registry,
     })
+}
+
+/// Writes usage to the store, and to disk while that is away.
+fn record_usage(
+    store: &SqliteStore,
+    ledger: &Arc<Ledger>,
+    settings: watch::Receiver<Arc<Settings>>,
+    vitals: &Vitals,
+    stop: &CancellationToken,
+) -> Arc<Recorder> {
+    let usage = settings.borrow().usage.clone();
+    let parts = RecorderParts {
+        spool: SpoolFolder::open(&usage.spool_dir, usage.spool_max_bytes),
+        ledger: Arc::clone(ledger),
+        monitor: Monitor::new(settings),
+        keeping: Keeping {
+            events: usage.retention,
+            sums: usage.sums_retention,
+            missing_after: usage.missing_after,
+        },
+    };
+    let (recorder, writing) = Recorder::new(Arc::new(SqliteUsage::new(store)), parts);
+    let until = stop.clone();
+    vitals.spawn("usage", stop.clone(), async move {
+        writing.run(until, LAST_USAGE).await;
+        Ok(())
+    });
+    recorder
 }

@@ -21,7 +21,7 @@ pub(crate) use event::testing;
 pub use event::{Event, EventId, MAX_TEXT_BYTES, cut};
 pub use ledger::Ledger;
 pub use metrics::UsageMetrics;
-pub use monitor::{Monitor, SlowAfter, rfc3339};
+pub use monitor::{Monitor, rfc3339};
 pub use recorder::{Keeping, Recorder, RecorderParts, SpoolFolder, Writing};
 pub use store::{
     Batch, By, Doing, EventFilter, Filter, Group, InvalidGroup, Settled, SqliteUsage, UsageRow, UsageStore,

@@ -3,25 +3,35 @@
 //! Messages and names of fields are those that the guide's handlers log, so that alerts on them go on working: `AI usage`,
 //! `Slow AI response`, `AI request failed`.
 
-use std::collections::BTreeMap;
+use std::collections::HashMap;
+use std::sync::Arc;
 use std::time::{Duration, UNIX_EPOCH};
 
-use arc_swap::ArcSwap;
 use serde::Serialize;
+use tokio::sync::watch;
 use tracing::{error, info, warn};
 
 use super::event::Event;
+use crate::config::{Route, Settings};
 
 /// From which duration on a request is slow.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub struct SlowAfter {
+#[derive(Debug, Default)]
+struct SlowAfter {
     /// On a route that does not say.
-    pub usual: Duration,
+    usual: Duration,
     /// On those that do, by name.
-    pub routes: BTreeMap<Box<str>, Duration>,
+    routes: HashMap<Box<str>, Duration>,
 }
 
 impl SlowAfter {
+    fn new(settings: &Settings) -> Self {
+        let own = |route: &Route| Some((route.name.clone(), route.slow_after?));
+        Self {
+            usual: settings.usage.slow_after,
+            routes: settings.routes.iter().filter_map(own).collect(),
+        }
+    }
+
     fn of(&self, route: &str) -> Duration {
         self.routes.get(route).copied().unwrap_or(self.usual)
     }
@@ -30,34 +40,31 @@ impl SlowAfter {
 /// Watches events go by.
 #[derive(Debug)]
 pub struct Monitor {
-    slow_after: ArcSwap<SlowAfter>,
-    to_stdout: bool,
+    settings: watch::Receiver<Arc<Settings>>,
+    slow_after: SlowAfter,
 }
 
 /// What is to be said of an event beside that it came.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(super) struct Alarm {
+struct Alarm {
     /// The threshold that it was over.
     slow: Option<Duration>,
     failed: bool,
 }
 
 impl Monitor {
-    /// With `to_stdout`, each event is also written to standard output as a line of JSON.
-    pub fn new(slow_after: SlowAfter, to_stdout: bool) -> Self {
-        Self {
-            slow_after: ArcSwap::from_pointee(slow_after),
-            to_stdout,
+    /// Goes by the settings in force, also after a reload.
+    pub fn new(mut settings: watch::Receiver<Arc<Settings>>) -> Self {
+        let slow_after = SlowAfter::new(&settings.borrow_and_update());
+        Self { settings, slow_after }
+    }
+
+    fn alarm(&mut self, event: &Event) -> Alarm {
+        // An error means that the sender is gone: a server that ends.
+        if self.settings.has_changed().unwrap_or(false) {
+            self.slow_after = SlowAfter::new(&self.settings.borrow_and_update());
         }
-    }
-
-    /// Takes new thresholds, after a reload.
-    pub fn set_slow_after(&self, slow_after: SlowAfter) {
-        self.slow_after.store(slow_after.into());
-    }
-
-    fn alarm(&self, event: &Event) -> Alarm {
-        let threshold = self.slow_after.load().of(&event.route);
+        let threshold = self.slow_after.of(&event.route);
         Alarm {
             slow: (event.duration() > threshold).then_some(threshold),
             failed: event.failed(),
@@ -65,7 +72,7 @@ impl Monitor {
     }
 
     /// Logs the event, and writes it out if that is asked for.
-    pub(super) fn see(&self, event: &Event) {
+    pub(super) fn see(&mut self, event: &Event) {
         let alarm = self.alarm(event);
         let duration = event.duration().as_millis();
         let duration = u64::try_from(duration).unwrap_or(u64::MAX);
@@ -106,7 +113,7 @@ impl Monitor {
             decision.id = event.id.as_str(),
             "AI usage"
         );
-        if self.to_stdout {
+        if self.settings.borrow().usage.stdout {
             #[derive(Serialize)]
             struct Line<'e> {
                 #[serde(flatten)]
@@ -140,28 +147,36 @@ mod tests {
     use super::super::event::testing::event;
     use super::*;
 
+    fn settings(usual: u64, workflow: Option<u64>) -> Arc<Settings> {
+        let mut settings = crate::config::load(None, &std::collections::BTreeMap::new())
+            .unwrap()
+            .settings;
+        settings.usage.slow_after = Duration::from_secs(usual);
+        for route in &mut settings.routes {
+            if &*route.name == "workflow" {
+                route.slow_after = workflow.map(Duration::from_secs);
+            }
+        }
+        Arc::new(settings)
+    }
+
     #[test]
-    fn slow_is_what_is_over_the_threshold_of_its_route() {
-        let monitor = Monitor::new(
-            SlowAfter {
-                usual: Duration::from_secs(5),
-                routes: BTreeMap::from([("workflow".into(), Duration::from_secs(60))]),
-            },
-            false,
-        );
-        for (route, ms, slow) in [
-            ("chat", 5_000, None),
-            ("chat", 5_001, Some(5)),
-            ("workflow", 59_000, None),
-            ("workflow", 61_000, Some(60)),
-        ] {
+    fn slow_is_what_is_over_the_threshold_of_its_route_also_after_a_reload() {
+        let (in_force, receiver) = watch::channel(settings(5, Some(60)));
+        let mut monitor = Monitor::new(receiver);
+        let mut slow = |route: &str, ms: u64| {
             let event = Event {
                 route: route.into(),
                 duration_us: ms * 1000,
                 ..event(1)
             };
-            let slow = slow.map(Duration::from_secs);
-            assert_eq!(monitor.alarm(&event).slow, slow, "{route} {ms}");
-        }
+            monitor.alarm(&event).slow.map(|threshold| threshold.as_secs())
+        };
+        assert_eq!(slow("chat", 5_000), None);
+        assert_eq!(slow("chat", 5_001), Some(5));
+        assert_eq!(slow("workflow", 59_000), None);
+        assert_eq!(slow("workflow", 61_000), Some(60));
+        in_force.send_replace(settings(1, None));
+        assert_eq!(slow("workflow", 1_001), Some(1));
     }
 }

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::{Semaphore, mpsc};
-use tokio::time::{Instant, MissedTickBehavior, interval, timeout, timeout_at};
+use tokio::time::{Instant, MissedTickBehavior, interval, timeout};
 use tokio_util::sync::CancellationToken;
 use tracing::{error, info, warn};
 
@@ -121,7 +121,7 @@ pub struct RecorderParts {
     /// What was decided, to be held against what comes back.
     pub ledger: Arc<Ledger>,
     /// Who watches.
-    pub monitor: Arc<Monitor>,
+    pub monitor: Monitor,
     /// For how long things are kept.
     pub keeping: Keeping,
 }
@@ -144,7 +144,7 @@ pub struct Writing {
     store: Arc<dyn UsageStore>,
     spool: Spool,
     ledger: Arc<Ledger>,
-    monitor: Arc<Monitor>,
+    monitor: Monitor,
     keeping: Keeping,
     batch: Batch,
     /// Decisions of each minute so far, and the minutes whose total is not in the store yet.
@@ -154,7 +154,7 @@ pub struct Writing {
 }
 
 impl Writing {
-    /// Writes until `stop`, and then what is left, within `last` at most.
+    /// Writes until `stop`, and then what is left: to the store within `last`, else to the spool.
     pub async fn run(mut self, stop: CancellationToken, last: Duration) {
         self.note_start().await;
         let mut housekeeping = interval(HOUSEKEEPING);
@@ -170,12 +170,12 @@ impl Writing {
                 _ = housekeeping.tick() => self.keep_house().await,
             }
         }
-        let deadline = Instant::now() + last;
-        if timeout_at(deadline, self.finish()).await.is_err() {
-            error!(
-                events = self.batch.events.len() + self.queued.len(),
-                "usage was not written in time before the end, and is lost"
-            );
+        if timeout(last, self.finish()).await.is_err() {
+            // A disk is faster than a store that does not answer.
+            while let Ok(event) = self.queued.try_recv() {
+                self.batch.events.push(event);
+            }
+            self.spool_events();
         }
     }
 

@@ -110,6 +110,7 @@ fn route<'t>(reader: &mut Reader, node: &'t Node, declared: &Declared<'_>) -> Op
         "rate_limit",
         "guard",
         "cors_preflight",
+        "slow_after",
     ];
     let fields = reader.fields(node, "route", &known)?;
     let name_node = fields.require(reader, "name");
@@ -121,6 +122,9 @@ fn route<'t>(reader: &mut Reader, node: &'t Node, declared: &Declared<'_>) -> Op
     let path = fields.require(reader, "path").and_then(|node| path(reader, node));
     let host = optional(fields.get("host"), |node| host(reader, node));
     let preflight = [("check", CorsPreflight::Check), ("allow", CorsPreflight::Allow)];
+    let slow_after = optional(fields.get("slow_after"), |node| {
+        reader.duration(node, super::server::SLOW_AFTER)
+    });
     let cors_preflight = optional(fields.get("cors_preflight"), |node| {
         reader.choice(node, &preflight)
     });
@@ -133,6 +137,7 @@ fn route<'t>(reader: &mut Reader, node: &'t Node, declared: &Declared<'_>) -> Op
         host: host?,
         access: access?,
         cors_preflight: cors_preflight?.unwrap_or_default(),
+        slow_after: slow_after?,
     };
     Some(Placed { route, place })
 }

@@ -280,17 +280,51 @@ pub(super) fn check_deadline(reader: &mut Reader, node: &Node) -> Option<Duratio
     reader.duration(node, Duration::from_millis(1)..=Duration::from_secs(60))
 }
 
+/// What `slow_after` may be.
+pub(super) const SLOW_AFTER: std::ops::RangeInclusive<Duration> = Duration::from_millis(1)..=DAY;
+
 pub(super) fn usage(reader: &mut Reader, node: &Node) -> Option<Usage> {
-    let fields = reader.fields(node, "usage", &["retention", "slow_after"])?;
-    let retention = fields
-        .require(reader, "retention")
-        .and_then(|node| reader.duration(node, HOUR..=DAY * 3660));
-    let slow_after = fields
-        .require(reader, "slow_after")
-        .and_then(|node| reader.duration(node, Duration::from_millis(1)..=DAY));
+    let known = [
+        "retention",
+        "sums_retention",
+        "slow_after",
+        "missing_after",
+        "spool_dir",
+        "spool_max_mib",
+        "stdout",
+    ];
+    let fields = reader.fields(node, "usage", &known)?;
+    let mut time = |name, allowed| {
+        fields
+            .require(reader, name)
+            .and_then(|node| reader.duration(node, allowed))
+    };
+    let retention = time("retention", HOUR..=DAY * 3660);
+    let sums_retention = time("sums_retention", HOUR..=DAY * 36600);
+    let slow_after = time("slow_after", SLOW_AFTER);
+    let missing_after = time("missing_after", Duration::from_secs(60)..=DAY);
+    let spool_dir = fields
+        .require(reader, "spool_dir")
+        .and_then(|node| reader.path(node));
+    let spool_max_mib = fields
+        .require(reader, "spool_max_mib")
+        .and_then(|node| reader.whole(node, 1..=1 << 20));
+    let stdout = fields
+        .require(reader, "stdout")
+        .and_then(|node| reader.boolean(node));
+    if let (Some(events), Some(sums), Some(node)) = (retention, sums_retention, fields.get("sums_retention"))
+        && sums < events
+    {
+        reader.mistake(&node.place, "sums_retention is shorter than retention");
+    }
     Some(Usage {
         retention: retention?,
+        sums_retention: sums_retention?,
         slow_after: slow_after?,
+        missing_after: missing_after?,
+        spool_dir: spool_dir?,
+        spool_max_bytes: u64::from(spool_max_mib?) << 20,
+        stdout: stdout?,
     })
 }
 

@@ -317,11 +317,11 @@ impl GuardMetadata {
     fn set(&mut self, name: &[u8], value: &Scalar<'_>) {
         match name {
             b"guard" => self.verdict = value.text(MAX_ID_BYTES),
-            b"input_chars" => self.input_chars = value.count(),
-            b"response_chars" => self.response_chars = value.count(),
-            b"input_tokens" => self.input_tokens = value.count(),
-            b"output_tokens" => self.output_tokens = value.count(),
-            b"total_tokens" => self.total_tokens = value.count(),
+            b"chars_in" => self.input_chars = value.count(),
+            b"chars_out" => self.response_chars = value.count(),
+            b"tokens_in" => self.input_tokens = value.count(),
+            b"tokens_out" => self.output_tokens = value.count(),
+            b"tokens" => self.total_tokens = value.count(),
             _ => {}
         }
     }

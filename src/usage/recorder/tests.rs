@@ -3,11 +3,11 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use tempfile::TempDir;
+use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
 use super::super::decision_id::Replica;
 use super::super::event::testing::event;
-use super::super::monitor::SlowAfter;
 use super::super::store::{By, Doing, EventFilter, Filter, Settled, UsageRow, UsageStoreError, Written};
 use super::*;
 
@@ -101,17 +101,11 @@ impl Test {
     fn over(store: Fake, folder: TempDir, spool_bytes: u64) -> Self {
         let store = Arc::new(store);
         let ledger = Arc::new(Ledger::new(Replica::from_number(1)));
-        let usual = Duration::from_secs(5);
+        let settings = Arc::new(crate::config::load(None, &BTreeMap::new()).unwrap().settings);
         let parts = RecorderParts {
             spool: SpoolFolder::open(&folder.path().join("spool"), spool_bytes),
             ledger: Arc::clone(&ledger),
-            monitor: Arc::new(Monitor::new(
-                SlowAfter {
-                    usual,
-                    routes: BTreeMap::new(),
-                },
-                false,
-            )),
+            monitor: Monitor::new(watch::channel(settings).1),
             keeping: Keeping {
                 events: LIMIT,
                 sums: LIMIT,
@@ -205,6 +199,18 @@ async fn what_waits_on_disk_is_written_by_the_next_server() {
     assert_eq!((store.count(), store.stopped.load(Ordering::SeqCst)), (0, 1));
     let test = Test::over(Fake::default(), folder, 1 << 20);
     test.until(10).await;
+    test.end().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_store_that_hangs_at_the_end_costs_nothing_either() {
+    let test = Test::start(Fake::default());
+    test.store.hangs.store(true, Ordering::SeqCst);
+    test.take(0..3_000).await;
+    let (store, folder) = test.end().await;
+    assert_eq!(store.count(), 0);
+    let test = Test::over(Fake::default(), folder, 1 << 20);
+    test.until(3_000).await;
     test.end().await;
 }
 

@@ -69,10 +69,10 @@ fn whole() -> HttpAccessLogEntry {
     ];
     let guard = [
         ("guard", text("ok")),
-        ("input_chars", Kind::NumberValue(12.0)),
-        ("response_chars", Kind::NumberValue(0.5)),
-        ("total_tokens", Kind::NumberValue(7.0)),
-        ("output_tokens", text("7")),
+        ("chars_in", Kind::NumberValue(12.0)),
+        ("chars_out", Kind::NumberValue(0.5)),
+        ("tokens", Kind::NumberValue(7.0)),
+        ("tokens_out", text("7")),
     ];
     HttpAccessLogEntry {
         common_properties: Some(AccessLogCommon {
