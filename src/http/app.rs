@@ -6,6 +6,7 @@ use std::sync::Arc;
 use crate::authorizer::Authorizer;
 use crate::config::Settings;
 use crate::http::auth::Authenticator;
+use crate::usage::UsageStore;
 
 /// What the handlers share; cheap to clone.
 #[derive(Clone)]
@@ -17,6 +18,8 @@ pub(crate) struct Shared {
     pub(crate) authorizer: Arc<Authorizer>,
     /// Knows who sends a bearer.
     pub(crate) authenticator: Authenticator,
+    /// What was used.
+    pub(crate) usage: Arc<dyn UsageStore>,
 }
 
 impl App {

@@ -14,8 +14,8 @@ mod openapi;
 mod peer;
 #[expect(dead_code, reason = "the operations on keys use the rest of it")]
 mod permission;
-#[expect(dead_code, reason = "the operations on keys use the rest of it")]
 mod query;
+mod usage;
 
 pub(crate) use app::{App, Shared};
 pub(crate) use peer::Peer;
@@ -29,6 +29,7 @@ pub(crate) fn router(app: App) -> Router {
     let auth = app.authenticator.routes();
     let (api, document) = OpenApiRouter::with_openapi(openapi::document())
         .merge(apis::routes())
+        .merge(usage::routes())
         .split_for_parts();
     let api = api
         .route("/openapi.json", openapi::serve(document))

@@ -57,4 +57,5 @@ permissions! {
     CreateApis = "create:apis",
     ReadApiScopes = "read:api_scopes",
     ReadApis = "read:apis",
+    ReadUsage = "read:usage",
 }

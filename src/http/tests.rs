@@ -71,6 +71,7 @@ impl TestApi {
         fs::write(&file, CONFIG.replace("FOLDER", folder.path().to_str().unwrap())).unwrap();
         let settings = Arc::new(config::load(Some(&file), &BTreeMap::new()).unwrap().settings);
         let store = SqliteStore::open(&path("keys.db")).await.unwrap();
+        let usage = Arc::new(crate::usage::SqliteUsage::new(&store));
         let source = Arc::new(StoreSource::new(store, &settings.keys.prefix));
         let keys = KeyCache::new(source, &settings.keys, Handle::current());
         let authenticator = Authenticator::open(&settings, None, &RemoteMetrics::default()).unwrap();
@@ -79,6 +80,7 @@ impl TestApi {
         let app = App::new(Shared {
             authorizer: Arc::new(authorizer),
             authenticator,
+            usage,
         });
         Self {
             router: router(app),

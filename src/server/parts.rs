@@ -120,6 +120,7 @@ pub(super) async fn open(
     let app = App::new(http::Shared {
         authorizer: Arc::clone(&authorizer),
         authenticator,
+        usage: Arc::new(SqliteUsage::new(&store)),
     });
     Ok(Parts {
         front: CheckLayer::new(authorizer),

@@ -11,5 +11,6 @@ mod e2e_serve;
 mod e2e_shapes;
 mod e2e_store;
 mod e2e_tls;
+mod e2e_usage;
 mod explain;
 mod support;

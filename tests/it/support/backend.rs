@@ -5,11 +5,14 @@ use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread;
+use std::time::Duration;
 
 use serde_json::json;
 
 use super::message::{self, Message};
 
+/// What a request asks of it: `x-backend-delay-ms` to wait, `x-backend-status` to answer so.
+///
 /// Ends with its value; its connections end with Envoy's.
 pub(crate) struct Backend {
     pub(crate) address: SocketAddr,
@@ -75,6 +78,9 @@ fn serve(
     let mut writer = connection;
     while let Some(request) = message::read(&mut reader, |_| false)? {
         requests.fetch_add(1, Ordering::Relaxed);
+        if let Some(delay) = request.header("x-backend-delay-ms") {
+            thread::sleep(Duration::from_millis(delay.parse().map_err(io::Error::other)?));
+        }
         answer(&request, &mut writer)?;
     }
     Ok(())
@@ -92,8 +98,10 @@ pub(crate) fn echo(request: &Message) -> Vec<u8> {
     })
     .to_string();
     let length = seen.len();
-    let head =
-        format!("HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: {length}\r\n\r\n");
+    let status = request.header("x-backend-status").unwrap_or("200");
+    let head = format!(
+        "HTTP/1.1 {status} Said\r\ncontent-type: application/json\r\ncontent-length: {length}\r\n\r\n"
+    );
     let body = if method == Some("HEAD") { "" } else { &seen };
     [head.as_bytes(), body.as_bytes()].concat()
 }

@@ -35,28 +35,26 @@ pub(super) fn read(from: &mut impl BufRead, bodyless: impl Fn(&str) -> bool) -> 
             .ok_or_else(|| io::Error::other("a header without colon"))?;
         headers.push((name.to_owned(), value.trim().to_owned()));
     }
-    let body = if bodyless(&start_line) {
-        Vec::new()
-    } else {
-        body(from, &headers)?
-    };
-    Ok(Some(Message {
+    let is_bodyless = bodyless(&start_line);
+    let mut message = Message {
         start_line,
         headers,
-        body,
-    }))
+        body: Vec::new(),
+    };
+    if !is_bodyless {
+        message.body = body(from, &message)?;
+    }
+    Ok(Some(message))
 }
 
-fn body(from: &mut impl BufRead, headers: &[(String, String)]) -> io::Result<Vec<u8>> {
-    let find = |wanted: &str| {
-        let mut all = headers.iter();
-        all.find(|(name, _)| name.eq_ignore_ascii_case(wanted))
-            .map(|(_, value)| value)
-    };
-    if find("transfer-encoding").is_some_and(|value| value.eq_ignore_ascii_case("chunked")) {
+fn body(from: &mut impl BufRead, head: &Message) -> io::Result<Vec<u8>> {
+    if head
+        .header("transfer-encoding")
+        .is_some_and(|value| value.eq_ignore_ascii_case("chunked"))
+    {
         return chunked(from);
     }
-    let length = match find("content-length") {
+    let length = match head.header("content-length") {
         Some(value) => value.parse().map_err(io::Error::other)?,
         None => 0,
     };

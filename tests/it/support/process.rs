@@ -33,6 +33,12 @@ impl Process {
         assert!(killed.expect("kill can be run").success());
     }
 
+    /// Ends it at once, as a machine that goes away does.
+    pub(crate) fn kill(&mut self) {
+        self.0.kill().expect("a child can be killed");
+        self.0.wait().expect("a child can be waited for");
+    }
+
     /// Waits for its end.
     pub(crate) fn wait(&mut self, limit: Duration) -> ExitStatus {
         wait_for("the end of a process", limit, || self.ended())
