@@ -10,6 +10,7 @@ mod routes;
 mod serve;
 mod table;
 mod test;
+mod usage;
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;
@@ -44,6 +45,8 @@ enum Command {
     /// Create, list, show and revoke keys
     #[command(subcommand)]
     Keys(keys::KeysCommand),
+    /// Show who used what, how much, how long, and what failed
+    Usage(usage::UsageArgs),
     /// Check the configuration, or print an example of it
     #[command(subcommand)]
     Config(config::ConfigCommand),
@@ -76,6 +79,7 @@ pub fn run(
         Command::Lint(args) => lint::run(&args, &environment),
         Command::Test(args) => test::run(&args, &environment),
         Command::Keys(command) => keys::run(command, &environment),
+        Command::Usage(args) => usage::run(args, &environment),
         Command::Config(command) => config::run(command, &environment),
     };
     done.unwrap_or_else(|error| {

@@ -17,3 +17,14 @@ pub(super) fn lines<const N: usize>(rows: &[[String; N]]) -> Vec<String> {
         })
         .collect()
 }
+
+/// A text from elsewhere that is to be one cell: what speaks to a terminal is written as an escape.
+pub(super) fn printable(text: &str) -> String {
+    text.chars()
+        .flat_map(|char| {
+            let escaped = char.is_control().then(|| char.escape_unicode());
+            let plain = escaped.is_none().then_some(char);
+            plain.into_iter().chain(escaped.into_iter().flatten())
+        })
+        .collect()
+}

@@ -19,6 +19,7 @@ mod usage;
 
 pub(crate) use app::{App, Shared};
 pub(crate) use peer::Peer;
+pub(crate) use usage::Sums;
 
 use axum::Router;
 use tower::ServiceExt as _;

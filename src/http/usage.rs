@@ -98,7 +98,7 @@ struct Page {
 
 /// Sums of one group; of `key_id` to `start` those that it was grouped by.
 #[derive(Serialize, ToSchema)]
-struct Sums {
+pub(crate) struct Sums {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false)]
     key_id: Option<String>,

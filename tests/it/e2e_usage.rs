@@ -8,7 +8,9 @@ use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
-use crate::support::{Backend, Client, Envoy, Home, Key, Latchkey, Shape, Stack, in_each_shape, wait_for};
+use crate::support::{
+    Backend, Client, Envoy, Home, Key, Latchkey, Shape, Stack, in_each_shape, run, wait_for,
+};
 
 /// How long usage may take to arrive. Envoy as Istio and Envoy Gateway configure it flushes every second.
 const ARRIVAL: Duration = Duration::from_secs(30);
@@ -129,6 +131,24 @@ fn every_request_counts_once_by_key_and_by_status(shape: Shape) {
     }
     assert_eq!(told, sent);
 
+    let table = run(stack.home.command("usage").args(["--by", "key,status"])).output();
+    let json = run(stack
+        .home
+        .command("usage")
+        .args(["--by", "key,status", "--output", "json"]))
+    .output();
+    let json: Value = serde_json::from_str(&json).expect("usage prints JSON");
+    let shown: u64 = json["usage"]
+        .as_array()
+        .expect("a list")
+        .iter()
+        .filter_map(|row| row["requests"].as_u64())
+        .sum();
+    assert_eq!(
+        (shown, table.lines().count()),
+        (requests as u64, 1 + sent.len()),
+        "{table}"
+    );
     let of_key: u64 = sent
         .iter()
         .filter(|((id, _), _)| *id == keys[0].id)

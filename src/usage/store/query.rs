@@ -48,6 +48,15 @@ impl By {
         &self.0
     }
 
+    /// These, and one more.
+    pub fn and(&self, group: Group) -> Self {
+        let mut groups = self.0.clone();
+        if !self.has(group) {
+            groups.push(group);
+        }
+        Self(groups)
+    }
+
     /// Whether this is one of them.
     pub fn has(&self, group: Group) -> bool {
         self.0.contains(&group)
