@@ -13,4 +13,5 @@ mod e2e_store;
 mod e2e_tls;
 mod e2e_usage;
 mod explain;
+mod guard;
 mod support;
