@@ -30,8 +30,8 @@ enum Expectation {
 }
 
 fn obfuscations() -> Vec<Obfuscation> {
-    let file = fs::read_to_string("tests/data/guard/obfuscations.json").unwrap();
-    serde_json::from_str(&file).unwrap()
+    let file = fs::read_to_string("tests/data/guard/obfuscations.json").expect("the data file is there");
+    serde_json::from_str(&file).expect("the data file holds obfuscations")
 }
 
 fn response_guard() -> ResponseGuard {
@@ -39,7 +39,7 @@ fn response_guard() -> ResponseGuard {
         fields: vec!["*".into()],
         on_match: OnMatch::Reject,
         on_unscanned: OnUnscanned::Reject,
-        max_chars: NonZeroUsize::new(50_000).unwrap(),
+        max_chars: NonZeroUsize::new(50_000).expect("it is not zero"),
         handlers: Handlers::Known,
     })
 }
@@ -155,18 +155,21 @@ fn matching(texts: &[String]) -> Vec<usize> {
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
         .spawn()
-        .unwrap();
+        .expect("python3 is installed");
     let lines: String = texts
         .iter()
-        .map(|text| serde_json::to_string(text).unwrap() + "\n")
+        .map(|text| serde_json::to_string(text).expect("a text is JSON") + "\n")
         .collect();
-    let mut stdin = python.stdin.take().unwrap();
-    let writer = std::thread::spawn(move || stdin.write_all(lines.as_bytes()).unwrap());
-    let output = python.wait_with_output().unwrap();
-    writer.join().unwrap();
+    let mut stdin = python.stdin.take().expect("it was asked for");
+    let writer = std::thread::spawn(move || stdin.write_all(lines.as_bytes()).expect("python3 reads all"));
+    let output = python.wait_with_output().expect("python3 ends");
+    writer.join().expect("python3 reads all");
     assert!(output.status.success(), "python3 failed");
-    let printed = String::from_utf8(output.stdout).unwrap();
-    printed.lines().map(|number| number.parse().unwrap()).collect()
+    let printed = String::from_utf8(output.stdout).expect("numbers are UTF-8");
+    printed
+        .lines()
+        .map(|number| number.parse().expect("a line is a number"))
+        .collect()
 }
 
 /// Texts made of what the patterns care for; the same ones each time.

@@ -95,6 +95,16 @@ fn any(state: State, byte: u8) -> Step {
     }
 }
 
+/// Whether a word is the name of a handler.
+pub(super) fn is_name(word: &[u8]) -> bool {
+    let [b'o' | b'O', b'n' | b'N', ..] = word else {
+        return false;
+    };
+    NAMES
+        .iter()
+        .any(|name| name.as_bytes().eq_ignore_ascii_case(word))
+}
+
 /// The event handlers of the HTML standard (global, window, document and body ones), and the other ones that markup can carry
 /// in browsers: pointer, touch, animation, transition, SVG and a few old ones. In alphabetical order, at most 255 of them.
 pub(super) const NAMES: &[&str] = &[

@@ -1,5 +1,7 @@
 //! The rules on texts, one by one.
 
+use proptest::prelude::*;
+
 use super::*;
 use crate::guard::Rule;
 
@@ -75,4 +77,71 @@ fn what_matched_is_told_by_rule() {
             (Rule::EventHandler, 2)
         ]
     );
+}
+
+/// Texts with much that the rules care for.
+fn text() -> impl Strategy<Value = String> {
+    let part = prop_oneof![
+        3 => prop::sample::select(vec![
+            "<script", "</script>", "<scr", "ipt", ">", "<", "script", "<script>", "</script", "java", "javascript", ":", "t:",
+            "javascript:", "j", "on", "o", "n", "onclick", "click", "load", "=", "onload=", "ONLOAD =",
+        ]),
+        1 => prop::sample::select(vec![
+            "&#106;", "&#58", ";", "&colon;", "&", "&amp;", "amp;", "&#x6", "a", "&Tab;", "&#", "1", "0", "6", "&#x", "&shy;",
+        ]),
+        1 => prop::sample::select(vec![
+            " ", "\t", "\n", "x", "_", "é", "\u{200B}", "\0", "\u{FEFF}", "\u{A0}", "\u{17F}", "\u{212A}", "\u{85}", "😀",
+        ]),
+    ];
+    prop::collection::vec(part, 0..20).prop_map(|parts| parts.concat())
+}
+
+/// What the automata alone find.
+fn found_by_machine(handlers: Handlers, text: &str) -> Matches {
+    let mut matches = Matches::default();
+    let mut machine = Machine::new(handlers);
+    machine.push(text, &mut matches);
+    machine.finish(&mut matches);
+    matches
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(2000))]
+
+    #[test]
+    fn sanitizing_twice_is_sanitizing_once(text in text()) {
+        for handlers in [Handlers::Known, Handlers::Any] {
+            let once = sanitized(handlers, &text);
+            prop_assert!(found_by_machine(handlers, &once).is_empty(), "{:?} left {:?}", text, once);
+            prop_assert_eq!(&sanitized(handlers, &once), &once);
+            prop_assert_eq!(once == text, found_by_machine(handlers, &text).is_empty(), "what matches is removed, and nothing else");
+        }
+    }
+
+    #[test]
+    fn the_fast_pass_misses_nothing(text in text()) {
+        for handlers in [Handlers::Known, Handlers::Any] {
+            let may_match = prefilter::may_match(handlers, &text);
+            prop_assert!(may_match || found_by_machine(handlers, &text).is_empty(), "{:?}", text);
+        }
+    }
+
+    #[test]
+    fn cuts_change_nothing(text in text(), at: prop::sample::Index) {
+        let cut = text.floor_char_boundary(at.index(text.len() + 1));
+        for handlers in [Handlers::Known, Handlers::Any] {
+            let mut matches = Matches::default();
+            let mut machine = Machine::new(handlers);
+            machine.push(&text[..cut], &mut matches);
+            machine.push(&text[cut..], &mut matches);
+            machine.finish(&mut matches);
+            prop_assert_eq!(matches, found_by_machine(handlers, &text));
+        }
+    }
+
+    #[test]
+    fn any_text_is_as_good_as_any_other(text: String) {
+        let once = sanitized(Handlers::Any, &text);
+        prop_assert_eq!(sanitized(Handlers::Any, &once), once);
+    }
 }

@@ -207,6 +207,20 @@ impl State {
     }
 }
 
+/// Whether what stands behind `&` may be the rest of a character reference that counts here.
+pub(super) fn may_be_reference(behind: &[u8]) -> bool {
+    let mut rest = behind;
+    // `&amp;` may be escaped once more, and more often.
+    while rest.len() >= 4 && rest[..4].eq_ignore_ascii_case(b"amp;") {
+        rest = &rest[4..];
+    }
+    rest.first() == Some(&b'#')
+        || NAMES.iter().any(|(name, _)| {
+            rest.get(..name.len())
+                .is_some_and(|read| read.eq_ignore_ascii_case(name.as_bytes()))
+        })
+}
+
 enum Within {
     /// The reference goes on.
     Taken,
