@@ -16,7 +16,7 @@ use super::start::Tokens;
 use super::streams::EndsOnStop;
 use super::vital::Vitals;
 use crate::authorizer::Authorizer;
-use crate::config::{Settings, StoreUrl};
+use crate::config::{Settings, SourceKind, StoreUrl};
 use crate::decision::Policy;
 use crate::envoy::{self, AccessLogService, CheckLayer, GuardMetrics, Processor};
 use crate::http::{self, App};
@@ -80,11 +80,14 @@ pub(super) async fn open(
     limits.register(&mut registry);
     remotes.register(&mut registry);
 
-    let (watcher, watched, until) = (store.clone(), Arc::clone(&keys), stop.clone());
-    vitals.spawn("store_watch", stop.clone(), async move {
-        watcher.watch(&watched, until).await;
-        Ok(())
-    });
+    // What is remembered of another server's keys does not depend on this store.
+    if settings.keys.source != SourceKind::Remote {
+        let (watcher, watched, until) = (store.clone(), Arc::clone(&keys), stop.clone());
+        vitals.spawn("store_watch", stop.clone(), async move {
+            watcher.watch(&watched, until).await;
+            Ok(())
+        });
+    }
 
     let (bearers, until) = (authenticator.clone(), stop.clone());
     vitals.spawn("management_tokens", stop.clone(), async move {

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::fs;
 use std::net::SocketAddr;
+use std::process::Command;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -10,11 +11,11 @@ use std::time::{Duration, Instant};
 use serde_json::json;
 
 use crate::support::{
-    Backend, Behaviour, CLIENT_SECRET, Chaos, Client, Envoy, Guard, Home, Latchkey, START, Verifier, valid,
-    wait_for,
+    Backend, Behaviour, CLIENT_SECRET, Chaos, Client, Envoy, Guard, Home, Latchkey, START, Verifier,
+    documented, in_repository, run, valid, wait_for,
 };
 
-/// Far more than any answer may take; the deadline of a check is 400 ms.
+/// Far more than any answer may take; the deadline of a check is under a second.
 const HANGS: Duration = Duration::from_secs(5);
 /// Past the `ttl` of the tests that have a short one.
 const PAST_TTL: Duration = Duration::from_millis(400);
@@ -67,6 +68,11 @@ fn ask(client: &mut Client, key: &str) -> (u16, String, Duration) {
     (answer.status, answer.code(), began.elapsed())
 }
 
+/// Asks until the key passes. On a busy machine the first answer of the remote may come too late for its request.
+fn get_in(client: &mut Client, key: &str) {
+    wait_for(key, START, || (ask(client, key).0 == 200).then_some(()));
+}
+
 fn good(id: &str) -> serde_json::Value {
     valid(id, Some("org_acme"), &["read:ai_chats"])
 }
@@ -76,16 +82,17 @@ fn known_keys_go_on_and_unknown_ones_wait_while_the_remote_is_in_trouble() {
     let verifier = Verifier::start();
     let line = Chaos::before(verifier.address);
     let cache = "  cache: {ttl: 200ms, negative_ttl: 100ms, stale_if_error: 1h}\n";
+    let deadline = "check_deadline: 800ms\n";
     let stand = Stand::start(
         line.address,
         "remote",
         cache,
-        "",
+        deadline,
         &[("level: trace", "level: info")],
     );
     let mut client = stand.client();
     verifier.add("k_live_known", good("api_key_known"));
-    assert_eq!(ask(&mut client, "k_live_known").0, 200);
+    get_in(&mut client, "k_live_known");
 
     let says = |status, headers: &[(&'static str, &'static str)], body: &str| {
         Behaviour::Says(status, headers.to_vec(), body.into())
@@ -229,7 +236,7 @@ fn a_flood_of_unknown_keys_makes_few_calls_at_once_and_evicts_no_known_key() {
         .collect();
     for key in &known {
         verifier.add(key, good(key));
-        assert_eq!(ask(&mut client, key).0, 200);
+        get_in(&mut client, key);
     }
     verifier.behave(Behaviour::Slow(Duration::from_millis(20)));
 
@@ -303,8 +310,8 @@ fn own_keys_stay_here_and_foreign_ones_never_touch_the_store() {
     let mut client = stand.client();
     verifier.add("k_live_foreign", good("api_key_foreign"));
     let own = stand.home.chat_key();
-    assert_eq!(ask(&mut client, &own.key).0, 200);
-    assert_eq!(ask(&mut client, "k_live_foreign").0, 200);
+    get_in(&mut client, &own.key);
+    get_in(&mut client, "k_live_foreign");
     for (key, is_sent) in [
         (crate::e2e_abuse::well_formed_key(7), false),
         (format!("{}x", own.key), false),
@@ -367,7 +374,7 @@ fn a_revocation_at_the_remote_counts_after_the_ttl() {
     let cache = "  cache: {ttl: 500ms}\n";
     let stand = Stand::start(verifier.address, "remote", cache, "", &[]);
     let mut client = stand.client();
-    assert_eq!(ask(&mut client, "k_live_known").0, 200);
+    get_in(&mut client, "k_live_known");
     verifier.add(
         "k_live_known",
         json!({"is_valid": false, "key_id": "api_key_known", "status": "revoked"}),
@@ -380,6 +387,58 @@ fn a_revocation_at_the_remote_counts_after_the_ttl() {
 }
 
 #[test]
+fn keys_of_another_server_do_not_depend_on_the_store_here() {
+    let verifier = Verifier::start();
+    verifier.add("k_live_known", good("api_key_known"));
+    let stand = Stand::start(verifier.address, "remote", "", "", &[]);
+    let mut client = stand.client();
+    get_in(&mut client, "k_live_known");
+    fs::remove_file(stand.home.path().join("latchkey.db")).expect("the store is there");
+    // A server that watched its store for this would doubt what it knows within a moment, and ask each second.
+    let end = Instant::now() + Duration::from_millis(1500);
+    while Instant::now() < end {
+        assert_eq!(ask(&mut client, "k_live_known").0, 200);
+    }
+    assert_eq!(verifier.asked("k_live_known"), 1);
+}
+
+#[test]
+fn check_asks_the_remote_as_a_server_does() {
+    let verifier = Verifier::start();
+    verifier.add("k_live_known", good("api_key_known"));
+    let settings = format!(
+        "keys: {{source: remote, remote: {{verify_url: 'http://{}/verify'}}}}\ndrain: {{",
+        verifier.address
+    );
+    let home = Home::with(&[("drain: {", &settings)]);
+    for (key, code) in [("k_live_known", 0), ("k_live_other", 3)] {
+        let mut command = home.command("check");
+        command
+            .args(["--method", "POST", "--path", "/ai/support"])
+            .env("LATCHKEY_KEY", key);
+        let finished = run(&mut command);
+        assert_eq!(finished.code, Some(code), "{finished:?}");
+        assert_eq!(verifier.asked(key), 1);
+        assert!(!format!("{finished:?}").contains(key), "{finished:?}");
+    }
+    assert!(!home.path().join("latchkey.db").exists(), "no store is made");
+}
+
+#[test]
+fn the_documented_settings_are_good() {
+    let page = fs::read_to_string(in_repository("docs/remote-source.md")).expect("the page");
+    let block = documented(&page, "yaml", "verify_url:");
+    let home = Home::with(&[("drain: {", &format!("{block}drain: {{"))]);
+    let mut command = Command::new(env!("CARGO_BIN_EXE_latchkey"));
+    let finished = run(command.env_clear().args(["config", "check"]).arg(home.config()));
+    assert_eq!(
+        (finished.code, finished.stderr.as_str()),
+        (Some(0), ""),
+        "{finished:?}"
+    );
+}
+
+#[test]
 fn a_known_key_does_not_outlive_stale_if_error() {
     let verifier = Verifier::start();
     let line = Chaos::before(verifier.address);
@@ -387,7 +446,7 @@ fn a_known_key_does_not_outlive_stale_if_error() {
     let cache = "  cache: {ttl: 200ms, stale_if_error: 800ms}\n";
     let stand = Stand::start(line.address, "remote", cache, "", &[]);
     let mut client = stand.client();
-    assert_eq!(ask(&mut client, "k_live_known").0, 200);
+    get_in(&mut client, "k_live_known");
     line.cut();
     let (status, code) = wait_for("the end of what is remembered", START, || {
         let (status, code, _) = ask(&mut client, "k_live_known");

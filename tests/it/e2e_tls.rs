@@ -9,7 +9,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 
 use crate::support::{
-    Authority, Backend, Client, Envoy, Home, Latchkey, Pair, START, TlsClient, in_repository, run, wait_for,
+    Authority, Backend, Client, Envoy, Home, Latchkey, Pair, START, TlsClient, documented, in_repository,
+    run, wait_for,
 };
 
 const YEAR: i32 = 4000;
@@ -26,21 +27,8 @@ fn home(tls: &str) -> Home {
 /// Envoy's side of mutual TLS, as `docs/tls.md` has it, with files of this folder.
 fn envoy_tls(folder: &Path) -> String {
     let page = fs::read_to_string(in_repository("docs/tls.md")).expect("docs/tls.md");
-    let block = block(&page, "yaml", "transport_socket:");
+    let block = documented(&page, "yaml", "transport_socket:");
     block.replace("filename: ", &format!("filename: {}/", folder.display()))
-}
-
-/// The text of the code block in this language that holds `needle`.
-fn block(page: &str, language: &str, needle: &str) -> String {
-    let fence = format!("```{language}\n");
-    let mut blocks = page
-        .split(&fence)
-        .skip(1)
-        .filter_map(|rest| rest.split("```").next());
-    let found = blocks.find(|block| block.contains(needle));
-    found
-        .unwrap_or_else(|| panic!("no {language} block with {needle}"))
-        .to_owned()
 }
 
 fn start_envoy(latchkey: &Latchkey, backend: &Backend, folder: &Path, more: &[(&str, &str)]) -> Envoy {
@@ -304,11 +292,11 @@ fn files_that_cannot_be_used_end_the_start_and_are_named() {
 #[test]
 fn the_documented_commands_make_mutual_tls() {
     let page = fs::read_to_string(in_repository("docs/tls.md")).expect("docs/tls.md");
-    let settings = block(&page, "yaml", "grpc_tls:");
+    let settings = documented(&page, "yaml", "grpc_tls:");
     let settings = settings.trim_start_matches("listen:\n").trim();
     let settings = settings.strip_prefix("grpc_tls: ").expect("one listener");
     let home = home(settings);
-    let script = block(&page, "sh", "openssl");
+    let script = documented(&page, "sh", "openssl");
     let made = run(Command::new("bash")
         .args(["-euc", &script])
         .current_dir(home.path()));

@@ -93,3 +93,16 @@ pub(crate) fn wait_for<T>(what: &str, limit: Duration, mut probe: impl FnMut() -
 pub(crate) fn in_repository(path: &str) -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR")).join(path)
 }
+
+/// The text of the code block in this language that holds `needle`.
+pub(crate) fn documented(page: &str, language: &str, needle: &str) -> String {
+    let fence = format!("```{language}\n");
+    let mut blocks = page
+        .split(&fence)
+        .skip(1)
+        .filter_map(|rest| rest.split("```").next());
+    let found = blocks.find(|block| block.contains(needle));
+    found
+        .unwrap_or_else(|| panic!("no {language} block with {needle}"))
+        .to_owned()
+}
