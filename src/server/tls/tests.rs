@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::Path;
 
-use rustls::{ClientConfig, RootCertStore};
+use rustls::{ClientConfig, HandshakeKind, RootCertStore};
 use rustls_pki_types::pem::PemObject;
 use rustls_pki_types::{CertificateDer, PrivateKeyDer, ServerName};
 use tempfile::TempDir;
@@ -166,6 +166,23 @@ async fn mutual_tls_takes_only_clients_that_the_authority_signed() {
     ] {
         assert!(metrics.contains(line), "{line} in\n{metrics}");
     }
+}
+
+#[tokio::test]
+async fn a_client_of_an_authority_that_was_removed_cannot_resume_its_session() {
+    let (authority, next) = (Authority::new(), Authority::new());
+    let listener = Listener::new(&authority.server(YEAR), Some(&authority));
+    let tls = listener.open(H2).unwrap();
+    let client = connector(&authority, Some(&authority.client()), &["h2"]);
+    let kind = |stream: &ClientStream<DuplexStream>| stream.get_ref().1.handshake_kind();
+    let first = meet(&tls, &client).await.1.unwrap();
+    assert_eq!(kind(&first), Some(HandshakeKind::Full));
+    let second = meet(&tls, &client).await.1.unwrap();
+    assert_eq!(kind(&second), Some(HandshakeKind::Resumed));
+    fs::write(listener.folder.path().join("clients.crt"), next.pem()).unwrap();
+    tls.reload().unwrap();
+    let (served, connected) = meet(&tls, &client).await;
+    assert!(served.is_err() && connected.is_err());
 }
 
 #[tokio::test]
