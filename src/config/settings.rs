@@ -442,11 +442,11 @@ pub struct GuardRequest {
     pub on_match: OnMatch,
     /// What to do with a body that cannot be scanned.
     pub on_unscanned: OnUnscanned,
-    /// Longest text, in Unicode scalar values, after sanitizing.
+    /// Most characters of all scanned texts together, in Unicode scalar values, after sanitizing.
     pub max_chars: NonZeroUsize,
     /// How the backend learns the context owner.
     pub context: PromptContext,
-    /// Template of the prompt context.
+    /// Template of the prompt context; it has [`CONTEXT_PLACEHOLDERS`]. `None`: the default one.
     pub context_template: Option<Box<str>>,
     /// Which event handlers count.
     pub handlers: Handlers,
@@ -466,6 +466,17 @@ pub struct GuardResponse {
     /// Which event handlers count.
     pub handlers: Handlers,
 }
+
+/// What a template of the prompt context may name, between braces.
+pub const CONTEXT_PLACEHOLDERS: [&str; 7] = [
+    "context_owner",
+    "org_code",
+    "user_id",
+    "key_id",
+    "scopes",
+    "route",
+    "input",
+];
 
 /// What a match does.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]

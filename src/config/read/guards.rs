@@ -3,9 +3,9 @@
 use std::collections::BTreeMap;
 use std::num::NonZeroUsize;
 
-use super::super::reader::{Fields, Reader, quoted};
+use super::super::reader::{Fields, Reader, did_you_mean, quoted};
 use super::super::settings::{
-    Guard, GuardRequest, GuardResponse, Handlers, OnMatch, OnUnscanned, PromptContext,
+    CONTEXT_PLACEHOLDERS, Guard, GuardRequest, GuardResponse, Handlers, OnMatch, OnUnscanned, PromptContext,
 };
 use super::super::tree::Node;
 use super::{all, optional};
@@ -131,7 +131,40 @@ fn template(reader: &mut Reader, node: &Node) -> Option<Box<str>> {
         );
         return None;
     }
+    if let Some(name) = unknown_placeholder(text) {
+        reader.mistake(
+            &node.place,
+            format!(
+                "nothing is known as {}{}",
+                quoted(name),
+                did_you_mean(name, CONTEXT_PLACEHOLDERS)
+            ),
+        );
+        return None;
+    }
+    if !text.contains("{context_owner}") {
+        reader.mistake(
+            &node.place,
+            "the template does not say whose data it is about: it needs {context_owner}",
+        );
+        return None;
+    }
     Some(text.into())
+}
+
+/// The first `{name}` that stands for nothing; other braces are text.
+fn unknown_placeholder(template: &str) -> Option<&str> {
+    let names = template
+        .split('{')
+        .skip(1)
+        .filter_map(|rest| rest.split_once('}'));
+    let is_name = |name: &str| {
+        let mut bytes = name.bytes();
+        !name.is_empty() && bytes.all(|byte| byte.is_ascii_lowercase() || byte == b'_')
+    };
+    names
+        .map(|(name, _)| name)
+        .find(|name| is_name(name) && !CONTEXT_PLACEHOLDERS.contains(name))
 }
 
 fn scanned(reader: &mut Reader, node: &Node) -> Option<Vec<Box<str>>> {

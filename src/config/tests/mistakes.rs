@@ -228,6 +228,14 @@ fn a_mistake_is_told_with_its_place_and_what_would_do() {
             "3:32: no field would be scanned; give at least one, or [\"*\"] for every text",
         ),
         (
+            "guards: {g: {request: {fields: [a], context_template: 'O: {context_owners}'}}}",
+            "3:55: nothing is known as \"context_owners\"; did you mean \"context_owner\"?",
+        ),
+        (
+            "guards: {g: {request: {fields: [a], context_template: 'O: {input} {}'}}}",
+            "3:55: the template does not say whose data it is about: it needs {context_owner}",
+        ),
+        (
             "guards: {g: {request: {fields: [a], max_chars: 0}}}",
             "3:48: expected a whole number from 1 to 100000000, found 0",
         ),

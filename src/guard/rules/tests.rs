@@ -145,3 +145,65 @@ proptest! {
         prop_assert_eq!(sanitized(Handlers::Any, &once), once);
     }
 }
+
+/// Texts that a scanner which looks back or starts over would read again and again.
+#[test]
+fn no_text_takes_longer_than_its_length() {
+    const SIZE: usize = 128 * 1024;
+    let started = std::time::Instant::now();
+    for (head, middle, tail) in [
+        ("", "<script", ""),
+        ("", "<script/", ""),
+        ("", "<script></script", ""),
+        ("", "<script/</script/", ""),
+        ("", "<script >", ""),
+        ("<script>", "</scrip", ""),
+        ("<script>", "<", "</script>"),
+        ("", "<", "script>"),
+        ("", "<scr", "ipt>"),
+        ("", "<s", "javascript:"),
+        ("", "</script", ""),
+        ("", "javascrip", "t:"),
+        ("", "java", "script:"),
+        ("", "j", "avascript:"),
+        ("", "&#1", "06;avascript:"),
+        ("&#", "0", "106;avascript:"),
+        ("", "&amp;", "#106;avascript:"),
+        ("&", "amp;", "#106;avascript:"),
+        ("", "&zerowidthspac", "javascript:"),
+        ("java", "\u{200B}", "script:"),
+        ("java", " \t\n", "script:"),
+        ("javascript", " ", ""),
+        ("", "t :", "javascript:"),
+        ("", ": ", "javascript:"),
+        ("", "on", "=javascript:"),
+        ("", "onclick ", "=javascript:"),
+        ("onclick", " ", "=javascript:"),
+        ("onclick", "\u{AD}", "=javascript:"),
+        ("on", "x", "=javascript:"),
+        ("", "o", "nclick=javascript:"),
+        ("", " =", "javascript:"),
+        ("", "onclick=", ""),
+    ] {
+        let text = [head, &middle.repeat(SIZE / middle.len()), tail].concat();
+        for handlers in [Handlers::Known, Handlers::Any] {
+            let once = sanitized(handlers, &text);
+            assert_eq!(sanitized(handlers, &once).len(), once.len());
+        }
+    }
+    // Nested to the middle: each half of a match waits for the other.
+    for (open, close) in [
+        ("java", "script:"),
+        ("<scr", "ipt></script>"),
+        ("&#1", "06;avascript:"),
+    ] {
+        let count = SIZE / (open.len() + close.len());
+        let text = open.repeat(count) + &close.repeat(count);
+        for handlers in [Handlers::Known, Handlers::Any] {
+            let once = sanitized(handlers, &text);
+            assert!(once.len() < text.len());
+        }
+    }
+    // Seconds, if time grows with length; hours, if it grew with its square.
+    assert!(started.elapsed() < std::time::Duration::from_secs(240));
+}
