@@ -15,13 +15,13 @@ use arc_swap::ArcSwap;
 use tracing::debug;
 
 pub use self::outcome::{Arrival, Outcome};
-use crate::config::Per;
+use crate::config::{Per, RateLimit};
 use crate::decision::{
     self, Candidate, CompiledRoute, Decision, Denial, Facts, InvalidKey, Next, Policy, Reading, Refused,
     RequestView,
 };
 use crate::guard::CompiledGuard;
-use crate::keys::{ApiKey, KeyCache, KeyRecord, Remembered};
+use crate::keys::{ApiKey, KeyCache, KeyRateLimit, KeyRecord, Remembered, Seen};
 use crate::limits::{LocalLimits, NamedLimit, Subject, Verdict};
 use crate::telemetry::{CheckMetrics, PolicyCounters};
 use crate::usage::{DecisionId, Ledger, Replica};
@@ -224,10 +224,27 @@ impl<'r> Case<'_, 'r> {
             Err(Refused::Unverified(kind)) => self.unverified(Denial::InvalidKey(kind), route, record),
             Err(Refused::Denied(denial)) => self.end(Decision::Deny(denial), route, record, None),
             Ok(admitted) => {
-                let counted = admitted.limit().map(|limit| {
-                    let subject = subject(limit, admitted.record(), admitted.route(), &self.facts);
-                    let verdict = self.authorizer.limits.count(limit, subject, self.arrival.unix_ms);
-                    (Arc::clone(limit), verdict)
+                if admitted.record().retiring {
+                    let seen = Seen {
+                        at_ms: self.arrival.unix_ms,
+                        address: self.facts.client_address,
+                    };
+                    self.authorizer
+                        .keys
+                        .uses()
+                        .old_secret_used(&admitted.record().id, seen);
+                }
+                let limit = match &admitted.record().rate_limit {
+                    Some(own) => Some(own_limit(own, admitted.limit())),
+                    None => admitted.limit().cloned(),
+                };
+                let counted = limit.map(|limit| {
+                    let subject = subject(&limit, admitted.record(), admitted.route(), &self.facts);
+                    let verdict = self
+                        .authorizer
+                        .limits
+                        .count(&limit, subject, self.arrival.unix_ms);
+                    (limit, verdict)
                 });
                 let decision = match &counted {
                     Some((limit, verdict)) if !verdict.allowed => over(limit, verdict),
@@ -296,6 +313,24 @@ fn over(limit: &Arc<NamedLimit>, verdict: &Verdict) -> Decision {
     Decision::Deny(Denial::RateLimited {
         limit: Arc::clone(limit),
         retry_after: verdict.retry_after,
+    })
+}
+
+/// The limit of the key itself, in place of the route's: one count for the key on all routes. What a caller over it is told is what
+/// the route would tell. No limit of the settings can have its name.
+fn own_limit(own: &KeyRateLimit, of_route: Option<&Arc<NamedLimit>>) -> Arc<NamedLimit> {
+    let told = |told: fn(&RateLimit) -> &str, otherwise: &str| -> Box<str> {
+        of_route.map_or(otherwise, |limit| told(&limit.rule)).into()
+    };
+    Arc::new(NamedLimit {
+        name: "key:own".into(),
+        rule: RateLimit {
+            limit: own.limit,
+            window: own.window,
+            per: Per::Key,
+            error: told(|rule| &rule.error, "Rate limit exceeded"),
+            code: told(|rule| &rule.code, "RATE_LIMITED"),
+        },
     })
 }
 

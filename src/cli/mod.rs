@@ -42,7 +42,7 @@ enum Command {
     Lint(lint::LintArgs),
     /// Hold the configuration against requests and what each must come to; exits with 1 when one does not
     Test(test::TestArgs),
-    /// Create, list, show and revoke keys
+    /// Make, import, list, show, verify, rotate, update and revoke keys
     #[command(subcommand)]
     Keys(keys::KeysCommand),
     /// Show who used what, how much, how long, and what failed

@@ -8,11 +8,12 @@ use utoipa::{IntoParams, ToSchema};
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
+use super::MANAGEMENT_API;
 use super::app::App;
 use super::error::{ApiError, Common, CommonAndNotFound};
-use super::permission::{CreateApiScopes, CreateApis, May, ReadApiScopes, ReadApis};
+use super::operation::{Caller, CreateApi, CreateScope, ListApis, ListScopes, May, ShowApi, ShowScope};
 use super::query::QueryPairs;
-use crate::config::{Api, Scope};
+use crate::config::{ALL_PERMISSIONS, Api, Scope};
 
 pub(super) fn routes() -> OpenApiRouter<App> {
     OpenApiRouter::new()
@@ -117,13 +118,32 @@ struct ScopeItem {
     description: &'static str,
 }
 
+/// The APIs that keys can be made for: the declared ones, and that of Latchkey itself if it has keys.
+fn apis(app: &App) -> Vec<Api> {
+    let settings = app.settings();
+    let mut apis = settings.apis.clone();
+    if settings.management.environment_keys {
+        let jwt = settings.management.jwt.as_ref();
+        apis.push(Api {
+            id: MANAGEMENT_API.into(),
+            name: "Latchkey management API".into(),
+            audience: jwt.map_or_else(|| MANAGEMENT_API.into(), |jwt| jwt.audience.clone()),
+            scopes: ALL_PERMISSIONS
+                .iter()
+                .filter_map(|scope| scope.parse().ok())
+                .collect(),
+        });
+    }
+    apis
+}
+
 impl ApiItem {
     fn of(api: &Api, with_scopes: bool) -> Self {
         Self {
             id: api.id.to_string(),
             name: api.name.to_string(),
             audience: api.audience.to_string(),
-            is_management_api: false,
+            is_management_api: *api.id == *MANAGEMENT_API,
             scopes: with_scopes.then(|| scope_keys(api)),
         }
     }
@@ -174,16 +194,14 @@ struct Expand {
     responses((status = 200, description = "The APIs", body = ApisAnswer), Common)
 )]
 async fn list(
-    _: May<ReadApis>,
+    _: May<ListApis>,
     State(app): State<App>,
     query: QueryPairs,
 ) -> Result<Json<ApisAnswer>, ApiError> {
     let with_scopes = query
         .get("expand")?
         .is_some_and(|parts| parts.split(',').any(|part| part.trim() == "scopes"));
-    let settings = app.settings();
-    let mut apis: Vec<ApiItem> = settings
-        .apis
+    let mut apis: Vec<ApiItem> = apis(&app)
         .iter()
         .map(|api| ApiItem::of(api, with_scopes))
         .collect();
@@ -198,11 +216,11 @@ async fn list(
 
 /// Refused: APIs are declared in the configuration.
 #[utoipa::path(
-    post, path = "/api/v1/apis", tag = "APIs", operation_id = "addAPIs", security(("bearer" = ["create:apis"])),
+    post, path = "/api/v1/apis", tag = "APIs", operation_id = "addAPIs", security(("bearer" = ["read:apis"])),
     responses(Common)
 )]
-async fn create(_: May<CreateApis>) -> ApiError {
-    declared_elsewhere()
+async fn create(May { caller, .. }: May<CreateApi>, State(app): State<App>) -> ApiError {
+    declared_elsewhere(&app, &caller)
 }
 
 /// Show one API.
@@ -212,12 +230,12 @@ async fn create(_: May<CreateApis>) -> ApiError {
     responses((status = 200, description = "The API", body = ApiAnswer), CommonAndNotFound)
 )]
 async fn show(
-    _: May<ReadApis>,
+    _: May<ShowApi>,
     State(app): State<App>,
     Path(api_id): Path<String>,
 ) -> Result<Json<ApiAnswer>, ApiError> {
-    let settings = app.settings();
-    let api = named(&settings.apis, &api_id)?;
+    let apis = apis(&app);
+    let api = named(&apis, &api_id)?;
     Ok(Json(ApiAnswer {
         code: "OK",
         message: "Success",
@@ -225,7 +243,7 @@ async fn show(
             id: api.id.to_string(),
             name: api.name.to_string(),
             audience: api.audience.to_string(),
-            is_management_api: false,
+            is_management_api: *api.id == *MANAGEMENT_API,
             scopes: scope_keys(api),
             applications: Vec::new(),
         },
@@ -239,12 +257,12 @@ async fn show(
     responses((status = 200, description = "Its scopes", body = ScopesAnswer), CommonAndNotFound)
 )]
 async fn list_scopes(
-    _: May<ReadApiScopes>,
+    _: May<ListScopes>,
     State(app): State<App>,
     Path(api_id): Path<String>,
 ) -> Result<Json<ScopesAnswer>, ApiError> {
-    let settings = app.settings();
-    let api = named(&settings.apis, &api_id)?;
+    let apis = apis(&app);
+    let api = named(&apis, &api_id)?;
     Ok(Json(ScopesAnswer {
         code: "OK",
         message: "Success",
@@ -255,11 +273,11 @@ async fn list_scopes(
 /// Refused: scopes are declared in the configuration.
 #[utoipa::path(
     post, path = "/api/v1/apis/{api_id}/scopes", tag = "APIs", operation_id = "addAPIScope",
-    security(("bearer" = ["create:api_scopes"])), params(("api_id" = String, Path, description = "Id of the API")),
+    security(("bearer" = ["read:api_scopes"])), params(("api_id" = String, Path, description = "Id of the API")),
     responses(CommonAndNotFound)
 )]
-async fn create_scope(_: May<CreateApiScopes>) -> ApiError {
-    declared_elsewhere()
+async fn create_scope(May { caller, .. }: May<CreateScope>, State(app): State<App>) -> ApiError {
+    declared_elsewhere(&app, &caller)
 }
 
 /// Show one scope of an API.
@@ -270,12 +288,12 @@ async fn create_scope(_: May<CreateApiScopes>) -> ApiError {
     responses((status = 200, description = "The scope", body = ScopeAnswer), CommonAndNotFound)
 )]
 async fn show_scope(
-    _: May<ReadApiScopes>,
+    _: May<ShowScope>,
     State(app): State<App>,
     Path((api_id, wanted)): Path<(String, String)>,
 ) -> Result<Json<ScopeAnswer>, ApiError> {
-    let settings = app.settings();
-    let api = named(&settings.apis, &api_id)?;
+    let apis = apis(&app);
+    let api = named(&apis, &api_id)?;
     let is_wanted = |scope: &&Scope| scope.as_str() == wanted || scope_id(&api.id, scope) == wanted;
     let scope = api.scopes.iter().find(is_wanted).ok_or(ApiError::NotFound {
         code: "SCOPE_NOT_FOUND",
@@ -288,10 +306,12 @@ async fn show_scope(
     }))
 }
 
-fn declared_elsewhere() -> ApiError {
-    ApiError::Forbidden {
+fn declared_elsewhere(app: &App, caller: &Caller) -> ApiError {
+    let error = ApiError::Forbidden {
         code: "DECLARED_IN_CONFIGURATION",
         message: "APIs and their scopes are declared in Latchkey's configuration (`apis`), not over HTTP"
             .into(),
-    }
+    };
+    app.audit.refused(caller, None, &error);
+    error
 }

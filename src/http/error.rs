@@ -16,6 +16,7 @@ use utoipa::openapi::{RefOr, ResponseBuilder, ResponsesBuilder, content::Content
 use utoipa::{IntoResponses, PartialSchema, ToSchema};
 
 use super::auth::AuthError;
+use crate::keys::StoreError;
 
 /// A failure of a request.
 #[derive(Debug, Clone, thiserror::Error)]
@@ -150,6 +151,30 @@ impl ApiError {
 impl From<AuthError> for ApiError {
     fn from(error: AuthError) -> Self {
         Self::Unauthenticated(error)
+    }
+}
+
+impl From<StoreError> for ApiError {
+    fn from(error: StoreError) -> Self {
+        match error {
+            StoreError::NoSuchKey(_) => Self::NotFound {
+                code: "API_KEY_NOT_FOUND",
+                message: "No API key has this id",
+            },
+            StoreError::Refused(why) => Self::invalid(why),
+            StoreError::Revoked => Self::BadRequest {
+                code: "API_KEY_REVOKED",
+                message: "The API key is revoked, and cannot be changed any more".into(),
+            },
+            StoreError::SecretTaken => Self::BadRequest {
+                code: "API_KEY_EXISTS",
+                message: "digest: an API key with this secret is there already".into(),
+            },
+            error @ (StoreError::Open { .. }
+            | StoreError::Newer { .. }
+            | StoreError::Replaced { .. }
+            | StoreError::Failed(_)) => Self::Unavailable(error.to_string().into()),
+        }
     }
 }
 

@@ -37,6 +37,17 @@ impl QueryPairs {
         }
     }
 
+    /// `page_size`: at least 1, and what is over the most is the most.
+    pub(crate) fn page_size(&self, default: u32, most: u32) -> Result<u32, ApiError> {
+        match self.number("page_size") {
+            Ok(None) => Ok(default),
+            Ok(Some(size)) if size >= 1 => Ok(u32::try_from(size).unwrap_or(most).min(most)),
+            _ => Err(ApiError::invalid(
+                "page_size must be a whole number of at least 1",
+            )),
+        }
+    }
+
     /// The same as a number; anything that is none is refused.
     pub(crate) fn number(&self, name: &str) -> Result<Option<u64>, ApiError> {
         let number = |text: &str| {

@@ -1,6 +1,8 @@
 //! The router as a whole, in this process, on a store of its own.
 
 mod apis;
+mod keys;
+mod mistakes;
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -11,23 +13,26 @@ use axum::Router;
 use axum::body::Body;
 use http::{HeaderMap, Request, StatusCode};
 use http_body_util::BodyExt as _;
-use serde_json::Value;
+use serde_json::{Value, json};
 use tempfile::TempDir;
 use tokio::runtime::Handle;
+use tokio_util::sync::CancellationToken;
 use tower::ServiceExt as _;
 
 use super::auth::Authenticator;
-use super::{App, Shared, router};
+use super::{App, AuditLog, AuditWriter, Peer, Shared, VerifiedEnvironmentKeys, router};
 use crate::authorizer::Authorizer;
 use crate::config;
 use crate::decision::Policy;
-use crate::keys::{KeyCache, SqliteStore, StoreSource};
+use crate::keys::{KeyCache, KeyStore, SqliteStore, StoreSource};
 use crate::limits::LocalLimits;
 use crate::outbound::RemoteMetrics;
 use crate::telemetry::CheckMetrics;
 
 /// A token that may do everything.
 const ALL: &str = "token-of-one-who-may-do-everything-0123456789";
+/// A token that may change keys, and has nothing to do with those for the management.
+const UPDATER: &str = "token-of-one-who-may-change-keys-0123456789";
 /// A token that may do nothing.
 const NONE: &str = "token-of-one-who-may-do-nothing-0123456789";
 
@@ -41,14 +46,18 @@ management:
   tokens:
     - name: all
       token_file: FOLDER/all
-      permissions: [create:apis, read:apis, create:api_scopes, read:api_scopes]
+      permissions: [create:api_keys, read:api_keys, update:api_keys, delete:api_keys, create:management_keys, read:apis, read:api_scopes, read:audit_events]
     - {name: none, token_file: FOLDER/none, permissions: []}
+    - {name: updater, token_file: FOLDER/updater, permissions: [update:api_keys, create:api_keys]}
 ";
 
 /// The HTTP API without a socket.
 struct TestApi {
     router: Router,
-    _folder: TempDir,
+    store: Arc<dyn KeyStore>,
+    keys: Arc<KeyCache>,
+    writer: tokio::sync::Mutex<Option<AuditWriter>>,
+    folder: TempDir,
 }
 
 /// What it answered.
@@ -61,31 +70,68 @@ struct Answer {
 
 impl TestApi {
     async fn start() -> Self {
+        Self::with("").await
+    }
+
+    /// With more in the section `management` of the settings.
+    async fn with(management: &str) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let path = |name: &str| folder.path().join(name);
-        for (name, token) in [("all", ALL), ("none", NONE)] {
+        for (name, token) in [("all", ALL), ("none", NONE), ("updater", UPDATER)] {
             fs::write(path(name), token).unwrap();
             fs::set_permissions(path(name), fs::Permissions::from_mode(0o600)).unwrap();
         }
         let file = path("latchkey.yaml");
-        fs::write(&file, CONFIG.replace("FOLDER", folder.path().to_str().unwrap())).unwrap();
+        fs::write(
+            &file,
+            format!("{CONFIG}{management}").replace("FOLDER", folder.path().to_str().unwrap()),
+        )
+        .unwrap();
         let settings = Arc::new(config::load(Some(&file), &BTreeMap::new()).unwrap().settings);
         let store = SqliteStore::open(&path("keys.db")).await.unwrap();
         let usage = Arc::new(crate::usage::SqliteUsage::new(&store));
-        let source = Arc::new(StoreSource::new(store, &settings.keys.prefix));
+        let source = Arc::new(StoreSource::new(store.clone(), &settings.keys.prefix));
         let keys = KeyCache::new(source, &settings.keys, Handle::current());
-        let authenticator = Authenticator::open(&settings, None, &RemoteMetrics::default()).unwrap();
+        let authenticator = Authenticator::open(
+            &settings,
+            Some(Arc::new(VerifiedEnvironmentKeys(Arc::clone(&keys)))),
+            &RemoteMetrics::default(),
+        )
+        .unwrap();
         let policy = Policy::compile(settings);
-        let authorizer = Authorizer::new(policy, keys, LocalLimits::new(1000), CheckMetrics::default());
+        let authorizer = Authorizer::new(
+            policy,
+            Arc::clone(&keys),
+            LocalLimits::new(1000),
+            CheckMetrics::default(),
+        );
+        let (audit, writer) = AuditLog::new();
+        let store: Arc<dyn KeyStore> = Arc::new(store);
         let app = App::new(Shared {
             authorizer: Arc::new(authorizer),
-            authenticator,
+            store: Arc::clone(&store),
+            keys: Arc::clone(&keys),
+            authenticator: Some(authenticator),
+            audit,
             usage,
         });
         Self {
             router: router(app),
-            _folder: folder,
+            store,
+            keys,
+            writer: tokio::sync::Mutex::new(Some(writer)),
+            folder,
         }
+    }
+
+    /// Ends the writer: everything that waits is written.
+    async fn write_down(&self) {
+        let stopped = CancellationToken::new();
+        stopped.cancel();
+        let writer = self.writer.lock().await.take().expect("it is written down once");
+        writer
+            .run(Arc::clone(&self.store), Arc::clone(&self.keys), stopped)
+            .await;
     }
 
     async fn send(&self, request: Request<Body>) -> Answer {
@@ -111,6 +157,49 @@ impl TestApi {
             request = request.header("authorization", format!("Bearer {token}"));
         }
         self.send(request.body(Body::empty()).unwrap()).await
+    }
+}
+
+impl TestApi {
+    /// The same with a JSON body.
+    async fn put_in(&self, token: Option<&str>, method: &str, target: &str, body: &Value) -> Answer {
+        let mut request = Request::builder()
+            .method(method)
+            .uri(target)
+            .header("content-type", "application/json; charset=utf-8")
+            .extension(Peer("192.0.2.7".parse().ok()));
+        if let Some(token) = token {
+            request = request.header("authorization", format!("bearer {token}"));
+        }
+        self.send(request.body(Body::from(body.to_string())).unwrap())
+            .await
+    }
+
+    /// A POST of the one who may do everything.
+    async fn post(&self, target: &str, body: Value) -> Answer {
+        self.put_in(Some(ALL), "POST", target, &body).await
+    }
+
+    /// Makes a key of an organization; its id and its secret.
+    async fn make(&self) -> (String, String) {
+        self.make_like(json!({"name": "a", "api_id": "api_ai", "org_code": "org_acme"}))
+            .await
+    }
+
+    async fn make_like(&self, body: Value) -> (String, String) {
+        let answer = self.post("/api/v1/api_keys", body).await;
+        assert_eq!(answer.status, 201, "{answer:?}");
+        let text = |name: &str| answer.body["api_key"][name].as_str().unwrap().to_owned();
+        (text("id"), text("key"))
+    }
+
+    /// What verify says of a secret to one without a token.
+    async fn verify(&self, key: &str) -> Value {
+        let answer = self
+            .put_in(None, "POST", "/api/v1/api_keys/verify", &json!({"api_key": key}))
+            .await;
+        assert_eq!(answer.status, 200, "{answer:?}");
+        answer.body
     }
 }
 

@@ -13,7 +13,7 @@ use utoipa_axum::routes;
 
 use super::app::App;
 use super::error::{ApiError, Common};
-use super::permission::{May, ReadUsage};
+use super::operation::{May, ReadUsage};
 use super::query::QueryPairs;
 use crate::usage::{By, Event, EventFilter, Filter, UsageRow, UsageStoreError, rfc3339};
 

@@ -172,6 +172,9 @@ pub enum KeyStatus {
 }
 
 impl KeyStatus {
+    /// All of them.
+    pub const ALL: [Self; 3] = [Self::Active, Self::Inactive, Self::Revoked];
+
     /// `active`, `inactive` or `revoked`, as in Kinde's API.
     pub fn as_str(self) -> &'static str {
         match self {
@@ -179,5 +182,19 @@ impl KeyStatus {
             Self::Inactive => "inactive",
             Self::Revoked => "revoked",
         }
+    }
+}
+
+/// Neither `active`, `inactive` nor `revoked`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("a status is active, inactive or revoked")]
+pub struct UnknownStatus;
+
+impl FromStr for KeyStatus {
+    type Err = UnknownStatus;
+
+    fn from_str(text: &str) -> Result<Self, UnknownStatus> {
+        let named = |status: &Self| status.as_str() == text;
+        Self::ALL.into_iter().find(named).ok_or(UnknownStatus)
     }
 }

@@ -76,6 +76,11 @@ impl ApiKey {
         &self.0
     }
 
+    /// The first six characters, which people may see to tell keys apart; all of a shorter key's are withheld.
+    pub fn beginning(&self) -> &str {
+        if self.0.len() < 16 { "" } else { &self.0[..6] }
+    }
+
     /// The last four characters, which people may see to tell keys apart; all of a shorter key's are withheld.
     pub fn suffix(&self) -> &str {
         if self.0.len() < 16 {

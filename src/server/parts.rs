@@ -19,8 +19,8 @@ use crate::authorizer::Authorizer;
 use crate::config::{Settings, SourceKind, StoreUrl};
 use crate::decision::Policy;
 use crate::envoy::{self, AccessLogService, CheckLayer, GuardMetrics, Processor};
-use crate::http::{self, App};
-use crate::keys::{self, KeyCache, SqliteStore, StoreSource};
+use crate::http::{self, App, AuditLog};
+use crate::keys::{self, KeyCache, KeyStore, SqliteStore, StoreSource};
 use crate::limits::LocalLimits;
 use crate::outbound::RemoteMetrics;
 use crate::telemetry::{CheckMetrics, LogLevel, Registry};
@@ -66,11 +66,12 @@ pub(super) async fn open(
         bail!("this version stores keys in SQLite only");
     };
     let remotes = RemoteMetrics::default();
-    let authenticator = http::auth::Authenticator::open(&settings, None, &remotes)?;
     let store = SqliteStore::open(path).await?;
     let stored = StoreSource::new(store.clone(), &settings.keys.prefix);
     let source = keys::open_source(&settings.keys, stored, &remotes).context("keys.remote")?;
     let keys = KeyCache::new(source, &settings.keys, Handle::current());
+    let environment_keys = Arc::new(http::VerifiedEnvironmentKeys(Arc::clone(&keys)));
+    let authenticator = http::auth::Authenticator::open(&settings, Some(environment_keys), &remotes)?;
     let limits = LocalLimits::new(MAX_LIMIT_SUBJECTS);
     let checks = CheckMetrics::default();
 
@@ -99,7 +100,7 @@ pub(super) async fn open(
     let authorizer = Arc::new(Authorizer::new(policy, Arc::clone(&keys), limits, checks));
     let target = Target {
         authorizer: Arc::clone(&authorizer),
-        keys,
+        keys: Arc::clone(&keys),
         log_level,
         settings: in_force,
     };
@@ -120,9 +121,20 @@ pub(super) async fn open(
     guards.register(&mut registry);
     let processor = Processor::new(Arc::clone(&authorizer), guards, Handle::current());
 
+    let (audit, writer) = AuditLog::new();
+    audit.register(&mut registry);
+    let shared: Arc<dyn KeyStore> = Arc::new(store.clone());
+    let (written, counted, until) = (Arc::clone(&shared), Arc::clone(&keys), stop.clone());
+    vitals.spawn("audit_writer", stop.clone(), async move {
+        writer.run(written, counted, until).await;
+        Ok(())
+    });
     let app = App::new(http::Shared {
         authorizer: Arc::clone(&authorizer),
-        authenticator,
+        store: shared,
+        keys,
+        authenticator: Some(authenticator),
+        audit,
         usage: Arc::new(SqliteUsage::new(&store)),
     });
     Ok(Parts {

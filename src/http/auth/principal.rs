@@ -3,6 +3,8 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
+use crate::config::ALL_PERMISSIONS;
+
 /// The longest subject of a JWT that the audit log keeps, in characters.
 const LONGEST_SUBJECT: usize = 128;
 
@@ -20,6 +22,11 @@ impl Principal {
             name: format!("token:{name}").into(),
             permissions,
         }
+    }
+
+    /// The one at the command line, who has the store itself and so may do everything.
+    pub(crate) fn operator(user: &str) -> Self {
+        Self::new("cli", user, ALL_PERMISSIONS.map(Box::from).to_vec())
     }
 
     /// The holder of an environment key.

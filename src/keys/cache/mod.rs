@@ -28,6 +28,7 @@ use self::slots::Slots;
 use super::record::{KeyRecord, KeyStatus};
 use super::secret::{ApiKey, KeyDigest};
 use super::source::{KeySource, KeySourceError};
+use super::uses::KeyUses;
 use crate::config::{CacheSettings, KeySettings};
 
 /// How long a request waits for the source when a stale answer would do.
@@ -84,6 +85,7 @@ pub struct KeyCache {
     /// The same as a flag, so that the hot path reads no lock.
     suspected: AtomicBool,
     metrics: CacheMetrics,
+    uses: KeyUses,
 }
 
 /// A verified key.
@@ -133,7 +135,13 @@ impl KeyCache {
             suspect_since: RwLock::new(None),
             suspected: AtomicBool::new(false),
             metrics,
+            uses: KeyUses::default(),
         })
+    }
+
+    /// What is counted of keys, and written later.
+    pub fn uses(&self) -> &KeyUses {
+        &self.uses
     }
 
     /// The metrics of this cache.

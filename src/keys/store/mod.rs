@@ -1,67 +1,232 @@
-//! The embedded store: keys in one SQLite file.
+//! Where keys are kept: what every store can do, whatever is under it.
 //!
-//! Several processes may use the file at once, a server and a command line for instance. Each change writes a row into the
-//! table `changes` in its own transaction, and servers [`watch`](SqliteStore::watch) that table.
+//! Each change is one transaction, with the event of the audit log in it: either both are there or neither. Each change
+//! also tells every server which digests it concerns; a server that makes one itself forgets them after the commit.
 
-mod file;
-mod rows;
-mod watch;
+mod bounds;
+#[cfg(test)]
+mod contract;
+mod source;
+mod sqlite;
 
-use std::fs::OpenOptions;
-use std::io;
-use std::os::unix::fs::OpenOptionsExt;
-use std::path::{Path, PathBuf};
-use std::sync::Arc;
-use std::time::Duration;
+use std::net::IpAddr;
+use std::path::PathBuf;
+use std::pin::Pin;
 
-use sqlx::migrate::{MigrateError, Migrator};
-use sqlx::sqlite::{
-    SqliteConnectOptions, SqliteJournalMode, SqlitePool, SqlitePoolOptions, SqliteSynchronous,
-};
-use sqlx::{Connection, Sqlite, Transaction};
-use tokio::time::sleep;
+use ipnet::IpNet;
 
-use self::file::OpenedFile;
-use self::rows::{COLUMNS, stored};
-use super::record::{KeyRecord, KeyStatus};
+pub use self::bounds::{MAX_METADATA_BYTES, MAX_NAME_CHARS, MAX_NETWORKS};
+pub use self::source::StoreSource;
+pub use self::sqlite::SqliteStore;
+use super::audit::{AuditEvent, AuditFilter, StoredEvent};
+use super::record::{KeyRateLimit, KeyRecord, KeyStatus, KeyType};
 use super::secret::{ApiKey, KeyDigest};
-use super::source::{KeySource, KeySourceError, Verifying};
+use super::uses::KeyUse;
 
-static MIGRATIONS: Migrator = sqlx::migrate!("migrations/sqlite");
+/// An operation of a store under way.
+pub type Storing<'a, T> = Pin<Box<dyn Future<Output = Result<T, StoreError>> + Send + 'a>>;
 
-/// Rows of the change table that are kept; a watcher that is further behind forgets everything.
-const CHANGES_KEPT: i64 = 10_000;
+/// A store of keys.
+pub trait KeyStore: Send + Sync + 'static {
+    /// Asks for a sign of life.
+    fn ping(&self) -> Storing<'_, ()>;
 
-/// Tries to open the file, and the pause between two.
-const OPEN_TRIES: u32 = 10;
-const OPEN_PAUSE: Duration = Duration::from_millis(50);
+    /// The record that a secret opens, whichever of a key's secrets it is. Revoked keys are found too.
+    fn find<'a>(&'a self, digest: &'a KeyDigest, now_ms: u64) -> Storing<'a, Option<KeyRecord>>;
 
-/// The longest name of a key, in characters.
-const MAX_NAME_CHARS: usize = 255;
+    /// Whether an imported key begins like this, so that a key of foreign shape is worth a look.
+    fn imported_begin_like(&self, presented: &[u8]) -> bool;
 
-/// The longest id of an owner, in bytes.
-const MAX_ID_BYTES: usize = 256;
+    /// The key with this id.
+    fn get<'a>(&'a self, id: &'a str) -> Storing<'a, StoredKey>;
 
-/// The longest list of scopes as a header value, in bytes.
-const MAX_SCOPES_BYTES: usize = 4096;
+    /// Keys, the newest first; the id decides between two of one moment.
+    fn list<'a>(&'a self, filter: &'a KeyFilter) -> Storing<'a, Vec<StoredKey>>;
 
-/// Keys in one SQLite file.
-#[derive(Clone, Debug)]
-pub struct SqliteStore {
-    /// To be used through [`Self::pool`].
-    opened_pool: SqlitePool,
-    file: Arc<OpenedFile>,
+    /// Stores a new key.
+    fn create<'a>(&'a self, key: &'a NewKey, event: &'a AuditEvent) -> Storing<'a, ()>;
+
+    /// Changes a key that is not revoked.
+    fn update<'a>(
+        &'a self,
+        id: &'a str,
+        change: &'a KeyChange,
+        event: &'a AuditEvent,
+    ) -> Storing<'a, Changed>;
+
+    /// Gives a key that is not revoked another secret. With `grace_until_ms` the one before works until then; one before
+    /// that ends at once.
+    fn rotate<'a>(
+        &'a self,
+        id: &'a str,
+        secret: &'a SecretMark,
+        grace_until_ms: Option<u64>,
+        event: &'a AuditEvent,
+    ) -> Storing<'a, Changed>;
+
+    /// Revokes a key, with all its secrets, for ever. Once more is no error.
+    fn revoke<'a>(&'a self, id: &'a str, event: &'a AuditEvent) -> Storing<'a, Changed>;
+
+    /// Adds to what is counted of keys; an id that is not there is left out.
+    fn note_uses<'a>(&'a self, uses: &'a [KeyUse]) -> Storing<'a, ()>;
+
+    /// Adds events to the audit log.
+    fn note_events<'a>(&'a self, events: &'a [AuditEvent]) -> Storing<'a, ()>;
+
+    /// Events of the audit log, the newest first.
+    fn events<'a>(&'a self, filter: &'a AuditFilter) -> Storing<'a, Vec<StoredEvent>>;
+
+    /// Drops events that are older or more than what is kept.
+    fn prune_events(&self, now_ms: u64) -> Storing<'_, ()>;
 }
 
 /// A key as it is stored: its record, and what is for people only.
-#[derive(Clone, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Debug)]
 pub struct StoredKey {
     /// Its record.
     pub record: KeyRecord,
-    /// Last four characters of the secret.
+    /// First characters of the secret; empty for keys made before these were kept.
+    pub prefix: String,
+    /// Last four characters of the secret; may be empty for an imported one.
     pub suffix: String,
     /// Milliseconds since the Unix epoch.
     pub created_at_ms: u64,
+    /// Who made it.
+    pub created_by: Option<String>,
+    /// What its maker wanted to remember.
+    pub metadata: Metadata,
+    /// When it was last verified over HTTP, in milliseconds since the Unix epoch.
+    pub last_verified_at_ms: Option<u64>,
+    /// From where.
+    pub last_verified_ip: Option<IpAddr>,
+    /// How often it was verified over HTTP.
+    pub verification_count: u64,
+    /// The secret before the last rotation, until its grace ends.
+    pub old_secret: Option<OldSecret>,
+}
+
+impl StoredKey {
+    /// Its status at a time: what has expired is inactive.
+    pub fn status(&self, now_ms: u64) -> KeyStatus {
+        let expired = self.record.expires_at_ms.is_some_and(|at| at <= now_ms);
+        match self.record.status {
+            KeyStatus::Active if expired => KeyStatus::Inactive,
+            status => status,
+        }
+    }
+}
+
+impl StoredKey {
+    /// Adds what has gathered of it and is not stored yet.
+    pub fn add(&mut self, gathered: &KeyUse) {
+        self.verification_count += gathered.verifications;
+        if let Some(seen) = gathered.verified {
+            self.last_verified_at_ms = Some(seen.at_ms);
+            self.last_verified_ip = seen.address;
+        }
+        if let (Some(old), Some(seen)) = (&mut self.old_secret, gathered.old_secret) {
+            old.last_used_at_ms = Some(seen.at_ms);
+            old.last_used_ip = seen.address;
+        }
+    }
+}
+
+/// A JSON object.
+pub type Metadata = serde_json::Map<String, serde_json::Value>;
+
+/// A secret that was rotated out and still works.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct OldSecret {
+    /// Its last four characters.
+    pub suffix: String,
+    /// When its grace ends, in milliseconds since the Unix epoch.
+    pub until_ms: u64,
+    /// When it was last used, since the rotation.
+    pub last_used_at_ms: Option<u64>,
+    /// From where.
+    pub last_used_ip: Option<IpAddr>,
+}
+
+/// What is stored of a secret.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct SecretMark {
+    /// What it is known by.
+    pub digest: KeyDigest,
+    /// First characters.
+    pub prefix: Box<str>,
+    /// Last four characters.
+    pub suffix: Box<str>,
+}
+
+impl SecretMark {
+    /// Of a secret that is at hand.
+    pub fn of(key: &ApiKey) -> Self {
+        Self {
+            digest: KeyDigest::of(key.expose()),
+            prefix: key.beginning().into(),
+            suffix: key.suffix().into(),
+        }
+    }
+}
+
+/// A key to be stored.
+#[derive(Clone, PartialEq, Debug)]
+pub struct NewKey {
+    /// Its record.
+    pub record: KeyRecord,
+    /// Its secret.
+    pub secret: SecretMark,
+    /// Whether the secret was made elsewhere, and so may have any shape.
+    pub imported: bool,
+    /// Milliseconds since the Unix epoch.
+    pub created_at_ms: u64,
+    /// Who makes it.
+    pub created_by: Option<Box<str>>,
+    /// What its maker wants to remember.
+    pub metadata: Metadata,
+}
+
+/// What to change of a key; `None` leaves it as it is.
+#[derive(Clone, PartialEq, Debug, Default)]
+pub struct KeyChange {
+    /// Its name.
+    pub name: Option<Box<str>>,
+    /// All of its metadata.
+    pub metadata: Option<Metadata>,
+    /// All of its networks; none means any.
+    pub allowed_networks: Option<Vec<IpNet>>,
+    /// Its expiry; `Some(None)` takes it away.
+    pub expires_at_ms: Option<Option<u64>>,
+    /// Its own limit; `Some(None)` takes it away.
+    pub rate_limit: Option<Option<KeyRateLimit>>,
+}
+
+/// What came of a change.
+#[derive(Clone, PartialEq, Debug)]
+pub struct Changed {
+    /// The key as it is now.
+    pub key: StoredKey,
+    /// The digests that caches must forget.
+    pub digests: Vec<KeyDigest>,
+}
+
+/// Which keys to list.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct KeyFilter {
+    /// Only of this type.
+    pub key_type: Option<KeyType>,
+    /// Only with this status at `now_ms`.
+    pub status: Option<KeyStatus>,
+    /// Only of this user.
+    pub user_id: Option<Box<str>>,
+    /// Only of this organization.
+    pub org_code: Option<Box<str>>,
+    /// Only those that come after the key with this id.
+    pub after: Option<Box<str>>,
+    /// At most so many.
+    pub limit: u32,
+    /// Milliseconds since the Unix epoch.
+    pub now_ms: u64,
 }
 
 /// What went wrong with the store.
@@ -97,280 +262,13 @@ pub enum StoreError {
     /// A key that must not be stored.
     #[error("{0}")]
     Refused(&'static str),
-    /// SQLite failed.
+    /// The key is revoked, and that is for ever.
+    #[error("the key is revoked")]
+    Revoked,
+    /// There is a key with this secret already.
+    #[error("a key with this secret is there already")]
+    SecretTaken,
+    /// The database failed.
     #[error("store failed: {0}")]
     Failed(#[from] sqlx::Error),
 }
-
-impl SqliteStore {
-    /// Opens the file, makes it when there is none (readable by its owner only), and brings its schema up to date.
-    pub async fn open(path: &Path) -> Result<Self, StoreError> {
-        let open_error = |cause: String| StoreError::Open {
-            path: path.into(),
-            cause,
-        };
-        // Made here, so that it never exists with wider permissions; SQLite gives its side files the same ones.
-        match OpenOptions::new()
-            .write(true)
-            .create_new(true)
-            .mode(0o600)
-            .open(path)
-        {
-            Ok(_) => {}
-            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
-            Err(error) => return Err(open_error(error.to_string())),
-        }
-        // Two processes that make the file at the same moment get into each other's way, in SQLite's switch to the write-ahead
-        // log and in the making of the tables; the one that comes second finds all done on its next try.
-        for _ in 1..OPEN_TRIES {
-            match Self::prepare(path).await {
-                Err(StoreError::Open { .. }) => sleep(OPEN_PAUSE).await,
-                done => return done,
-            }
-        }
-        Self::prepare(path).await
-    }
-
-    /// Opens the file that is there, and brings its schema up to date.
-    async fn prepare(path: &Path) -> Result<Self, StoreError> {
-        let open_error = |cause: String| StoreError::Open {
-            path: path.into(),
-            cause,
-        };
-        // Before it is opened: if it is replaced in between, that is noticed.
-        let file = OpenedFile::at(path).map_err(|error| open_error(error.to_string()))?;
-        let pool = SqlitePoolOptions::new()
-            .max_connections(8)
-            .acquire_timeout(Duration::from_secs(5))
-            .connect_with(options(path))
-            .await
-            .map_err(|error| open_error(plainly(&error)))?;
-        match MIGRATIONS.run(&pool).await {
-            Ok(()) => Ok(Self {
-                opened_pool: pool,
-                file: Arc::new(file),
-            }),
-            Err(MigrateError::VersionMissing(version)) => Err(StoreError::Newer {
-                path: path.into(),
-                version,
-            }),
-            Err(MigrateError::Execute(error)) => Err(open_error(plainly(&error))),
-            Err(error) => Err(open_error(error.to_string())),
-        }
-    }
-
-    /// The connections. None are given while another file is at the path: an answer of the old one may be outdated, and a change
-    /// of it would be lost.
-    pub(crate) fn pool(&self) -> Result<&SqlitePool, StoreError> {
-        self.file.check().map(|()| &self.opened_pool)
-    }
-
-    /// Asks for a sign of life.
-    pub async fn ping(&self) -> Result<(), StoreError> {
-        sqlx::query("SELECT 1 FROM keys LIMIT 1")
-            .fetch_optional(self.pool()?)
-            .await?;
-        Ok(())
-    }
-
-    /// What every stored key must hold to, so that its answer always fits (tenant headers, metadata).
-    pub fn check(record: &KeyRecord) -> Result<(), StoreError> {
-        let refused = |why| Err(StoreError::Refused(why));
-        if record.name.trim().is_empty() || record.name.chars().count() > MAX_NAME_CHARS {
-            return refused("a name is 1 to 255 characters, not all of them space");
-        }
-        if record.name.chars().any(char::is_control) {
-            return refused("a name holds no control characters");
-        }
-        let ids = record
-            .owner
-            .iter()
-            .flat_map(|owner| [owner.org_code(), owner.user_id()])
-            .flatten();
-        if ids
-            .into_iter()
-            .any(|id| id.len() > MAX_ID_BYTES || id.chars().any(char::is_control))
-        {
-            return refused("an owner's id is 1 to 256 bytes without control characters");
-        }
-        if record.owner.is_none() {
-            return refused("a key needs an owner: an organization, a user, or both");
-        }
-        let scopes = rows::joined(&record.scopes);
-        // A percent sign is three bytes in the header.
-        if scopes.len() + 2 * scopes.matches('%').count() > MAX_SCOPES_BYTES {
-            return refused("the scopes of a key are at most 4096 bytes together");
-        }
-        if record.status == KeyStatus::Active {
-            Ok(())
-        } else {
-            refused("a new key is active")
-        }
-    }
-
-    /// Stores a new key.
-    pub async fn create(
-        &self,
-        record: &KeyRecord,
-        key: &ApiKey,
-        created_at_ms: u64,
-    ) -> Result<(), StoreError> {
-        Self::check(record)?;
-        let digest = KeyDigest::of(key.expose());
-        let owner = record.owner.as_ref();
-        let mut change = self.pool()?.begin().await?;
-        sqlx::query(
-            "INSERT INTO keys (id, name, org_code, user_id, api_id, scopes, status, digest, suffix, allowed_networks, \
-             created_at_ms, expires_at_ms) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
-        )
-        .bind(&*record.id)
-        .bind(&*record.name)
-        .bind(owner.and_then(|owner| owner.org_code()))
-        .bind(owner.and_then(|owner| owner.user_id()))
-        .bind(record.api_id.as_deref())
-        .bind(rows::joined(&record.scopes))
-        .bind(record.status.as_str())
-        .bind(digest.as_bytes().as_slice())
-        .bind(key.suffix())
-        .bind(rows::joined(&record.allowed_networks))
-        .bind(rows::integer(created_at_ms))
-        .bind(record.expires_at_ms.map(rows::integer))
-        .execute(&mut *change)
-        .await?;
-        note_change(&mut change, digest.as_bytes()).await?;
-        change.commit().await?;
-        Ok(())
-    }
-
-    /// The key with this id.
-    pub async fn get(&self, id: &str) -> Result<StoredKey, StoreError> {
-        let row = sqlx::query(sqlx::AssertSqlSafe(format!(
-            "SELECT {COLUMNS} FROM keys WHERE id = ?"
-        )))
-        .bind(id)
-        .fetch_optional(self.pool()?)
-        .await?;
-        match row {
-            Some(row) => Ok(stored(&row)?),
-            None => Err(StoreError::NoSuchKey(id.into())),
-        }
-    }
-
-    /// Keys, the newest first: at most `limit`, and only those older than the key `after`.
-    pub async fn list(&self, limit: u32, after: Option<&str>) -> Result<Vec<StoredKey>, StoreError> {
-        let after = match after {
-            Some(id) => Some(self.get(id).await?),
-            None => None,
-        };
-        let (age, id) = match &after {
-            Some(key) => (rows::integer(key.created_at_ms), &*key.record.id),
-            None => (i64::MAX, ""),
-        };
-        let rows = sqlx::query(sqlx::AssertSqlSafe(format!(
-            "SELECT {COLUMNS} FROM keys WHERE (created_at_ms, id) < (?, ?) ORDER BY created_at_ms DESC, id DESC LIMIT ?"
-        )))
-        .bind(age)
-        .bind(id)
-        .bind(limit)
-        .fetch_all(self.pool()?)
-        .await?;
-        Ok(rows.iter().map(stored).collect::<Result<_, _>>()?)
-    }
-
-    /// Revokes a key for ever. Once more is no error.
-    pub async fn revoke(&self, id: &str) -> Result<(), StoreError> {
-        let mut change = self.pool()?.begin().await?;
-        let digest: Option<Vec<u8>> =
-            sqlx::query_scalar("UPDATE keys SET status = 'revoked' WHERE id = ? RETURNING digest")
-                .bind(id)
-                .fetch_optional(&mut *change)
-                .await?;
-        let Some(digest) = digest else {
-            return Err(StoreError::NoSuchKey(id.into()));
-        };
-        note_change(&mut change, &digest).await?;
-        change.commit().await?;
-        Ok(())
-    }
-
-    /// The record of the key with this digest.
-    async fn find(&self, digest: &KeyDigest) -> Result<Option<KeyRecord>, StoreError> {
-        let row = sqlx::query(sqlx::AssertSqlSafe(format!(
-            "SELECT {COLUMNS} FROM keys WHERE digest = ?"
-        )))
-        .bind(digest.as_bytes().as_slice())
-        .fetch_optional(self.pool()?)
-        .await?;
-        Ok(row.as_ref().map(stored).transpose()?.map(|key| key.record))
-    }
-
-    /// A connection of its own, outside the pool.
-    async fn connect(&self) -> Result<sqlx::SqliteConnection, sqlx::Error> {
-        sqlx::SqliteConnection::connect_with(&options(self.file.path())).await
-    }
-}
-
-fn options(path: &Path) -> SqliteConnectOptions {
-    SqliteConnectOptions::new()
-        .filename(path)
-        .journal_mode(SqliteJournalMode::Wal)
-        // A revocation that was acknowledged must survive a power cut, which NORMAL does not promise.
-        .synchronous(SqliteSynchronous::Full)
-        .busy_timeout(Duration::from_secs(5))
-        .foreign_keys(true)
-}
-
-/// SQLite's own words, without the layers around them.
-fn plainly(error: &sqlx::Error) -> String {
-    match error {
-        sqlx::Error::Database(error) => error.message().to_owned(),
-        other => other.to_string(),
-    }
-}
-
-async fn note_change(change: &mut Transaction<'_, Sqlite>, digest: &[u8]) -> Result<(), sqlx::Error> {
-    let noted = sqlx::query("INSERT INTO changes (digest) VALUES (?)")
-        .bind(digest)
-        .execute(&mut **change)
-        .await?;
-    sqlx::query("DELETE FROM changes WHERE seq <= ?")
-        .bind(noted.last_insert_rowid() - CHANGES_KEPT)
-        .execute(&mut **change)
-        .await?;
-    Ok(())
-}
-
-/// The store as a source of keys.
-#[derive(Debug)]
-pub struct StoreSource {
-    store: SqliteStore,
-    prefix: Box<str>,
-}
-
-impl StoreSource {
-    /// Knows keys that begin with `prefix`.
-    pub fn new(store: SqliteStore, prefix: &str) -> Self {
-        Self {
-            store,
-            prefix: prefix.into(),
-        }
-    }
-}
-
-impl KeySource for StoreSource {
-    fn verify<'a>(&'a self, key: &'a ApiKey) -> Verifying<'a> {
-        Box::pin(async move {
-            match self.store.find(&KeyDigest::of(key.expose())).await {
-                Ok(record) => Ok(record.map(Arc::new)),
-                Err(error) => Err(KeySourceError::Failed(error.to_string().into())),
-            }
-        })
-    }
-
-    fn can_know(&self, presented: &[u8]) -> bool {
-        ApiKey::has_own_shape(&self.prefix, presented)
-    }
-}
-
-#[cfg(test)]
-mod tests;

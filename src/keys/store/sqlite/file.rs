@@ -10,7 +10,7 @@ use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use super::StoreError;
+use crate::keys::store::StoreError;
 
 /// The file at the time of its opening.
 #[derive(Debug)]

@@ -108,6 +108,8 @@ impl SqliteStore {
         if data_version == link.data_version && !new_link {
             return Ok(());
         }
+        // Before anybody asks for a key that was imported just now.
+        self.read_imported(&mut link.connection).await?;
         let rows = sqlx::query("SELECT seq, digest FROM changes WHERE seq > ? ORDER BY seq")
             .bind(from)
             .fetch_all(&mut link.connection)
