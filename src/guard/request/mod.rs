@@ -209,16 +209,29 @@ impl RequestGuard {
         Ok(Some(template.wrap(caller, text)))
     }
 
-    /// Some backends read JSON whatever the type says. What is JSON is read as such, so that nothing hides in its escapes.
+    /// Some backends read JSON whatever the type says. What is JSON is read as such, so that nothing hides in its escapes; also
+    /// what becomes JSON when something is removed.
     fn text_or_json(&self, body: &str, report: &mut Report) -> Result<Option<String>, Unscanned> {
-        if body.trim_start().starts_with(['{', '[', '"']) {
+        if may_be_json(body) {
             match self.text_as_json(body, report) {
                 Err(Unscanned::InvalidJson) => *report = Report::clean(),
                 read => return read,
             }
         }
         let treated = self.treat(Cow::Borrowed(body), report);
-        Ok(treated.is_changed.then(|| treated.text.into_owned()))
+        if !treated.is_changed {
+            return Ok(None);
+        }
+        let text = treated.text.into_owned();
+        let mut again = Report::clean();
+        match self.text_as_json(&text, &mut again) {
+            Err(Unscanned::InvalidJson) => Ok(Some(text)),
+            Err(why) => Err(why),
+            Ok(rewritten) => {
+                report.matches.merge(&again.matches);
+                Ok(rewritten.or(Some(text)))
+            }
+        }
     }
 
     fn form(
@@ -256,4 +269,8 @@ impl RequestGuard {
         }
         Ok(fields::rewrite(body, &texts, None, form::write_value))
     }
+}
+
+fn may_be_json(text: &str) -> bool {
+    text.trim_start().starts_with(['{', '[', '"'])
 }

@@ -112,6 +112,7 @@ fn selected_texts_are_sanitized_and_every_other_byte_stays() {
             r#"{"a":"\u003cscript>1</script>","b":1}"#,
             r#"{"a":"","b":1}"#,
         ),
+        (TEXT, r#"{"a":"\u003cscript>"onclick=}"#, r#"{"a":""}"#),
         (
             TEXT,
             r#"{"a":"\u003cscript>1</script>", and more"#,
