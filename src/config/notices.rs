@@ -30,8 +30,6 @@ pub(super) fn of(settings: &Settings, tree: &Node, defaults: &Node, file: &str) 
         let text = "redis is not served by this version: rate limits would not be shared between replicas";
         notices.add_first(&[&["redis_file"], &["redis"]], true, text);
     }
-    let text = "traces are not sent by this version";
-    notices.add(&["telemetry", "otlp_endpoint"], false, text);
     notices.list
 }
 

@@ -666,7 +666,7 @@ pub struct Telemetry {
     pub log_format: LogFormat,
     /// A level or a filter such as `info,latchkey=debug`.
     pub log_level: Box<str>,
-    /// Where traces go; not served by this version.
+    /// The OpenTelemetry collector that traces go to, over gRPC.
     pub otlp_endpoint: Option<Box<str>>,
 }
 

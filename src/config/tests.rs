@@ -297,12 +297,6 @@ fn what_is_not_served_yet_is_told_with_its_place() {
             "rate limits would not be shared",
             true,
         ),
-        (
-            "telemetry: {otlp_endpoint: 'http://h:4317'}",
-            "3:28",
-            "traces",
-            false,
-        ),
     ] {
         let (text, stops_start) = notice(more);
         assert!(

@@ -16,14 +16,14 @@ use super::start::Tokens;
 use super::streams::EndsOnStop;
 use super::vital::Vitals;
 use crate::authorizer::Authorizer;
-use crate::config::{Settings, SourceKind, StoreUrl};
+use crate::config::{Settings, SourceKind, StoreUrl, Telemetry};
 use crate::decision::Policy;
 use crate::envoy::{self, AccessLogService, CheckLayer, GuardMetrics, Processor};
 use crate::http::{self, App, AuditLog};
 use crate::keys::{self, KeyCache, KeyStore, SqliteStore, StoreSource};
 use crate::limits::LocalLimits;
 use crate::outbound::RemoteMetrics;
-use crate::telemetry::{CheckMetrics, LogLevel, Registry};
+use crate::telemetry::{CheckMetrics, LogLevel, Registry, Traces};
 use crate::usage::{Keeping, Ledger, Monitor, Recorder, RecorderParts, SpoolFolder, SqliteUsage};
 
 /// Subjects of rate limits that are counted at a time: about 150 bytes each.
@@ -31,6 +31,9 @@ const MAX_LIMIT_SUBJECTS: usize = 1_000_000;
 
 /// What usage gets to be written in at the end; what is left then goes to disk.
 const LAST_USAGE: Duration = Duration::from_millis(500);
+
+/// What the last spans get to be sent in at the end.
+const LAST_SPANS: Duration = Duration::from_millis(500);
 
 /// Asks the store for a sign of life; an error says what is wrong, without a secret.
 pub(super) type Probe = Box<dyn Fn() -> BoxFuture<'static, Result<(), String>> + Send + Sync>;
@@ -96,6 +99,7 @@ pub(super) async fn open(
         Ok(())
     });
 
+    let traces = send_traces(&settings.telemetry, vitals, stop)?;
     let policy = Policy::compile(settings);
     let authorizer = Arc::new(Authorizer::new(policy, Arc::clone(&keys), limits, checks));
     let target = Target {
@@ -119,7 +123,8 @@ pub(super) async fn open(
 
     let guards = GuardMetrics::default();
     guards.register(&mut registry);
-    let processor = Processor::new(Arc::clone(&authorizer), guards, Handle::current());
+    let processor =
+        Processor::new(Arc::clone(&authorizer), guards, Handle::current()).with_traces(traces.clone());
 
     let (audit, writer) = AuditLog::new();
     audit.register(&mut registry);
@@ -138,7 +143,7 @@ pub(super) async fn open(
         usage: Arc::new(SqliteUsage::new(&store)),
     });
     Ok(Parts {
-        front: CheckLayer::new(authorizer),
+        front: CheckLayer::new(authorizer).with_traces(traces),
         services: Routes::default()
             .add_service(processor.service())
             .add_service(EndsOnStop::new(
@@ -181,4 +186,23 @@ fn record_usage(
         Ok(())
     });
     recorder
+}
+
+/// Opens the way to the collector of traces, if there is one, and sends the last spans at the end.
+fn send_traces(
+    telemetry: &Telemetry,
+    vitals: &Vitals,
+    stop: &CancellationToken,
+) -> anyhow::Result<Option<Arc<Traces>>> {
+    let Some(endpoint) = &telemetry.otlp_endpoint else {
+        return Ok(None);
+    };
+    let traces = Traces::open(endpoint).with_context(|| format!("telemetry.otlp_endpoint: {endpoint}"))?;
+    let (closed, until) = (Arc::clone(&traces), stop.clone());
+    vitals.spawn("traces", stop.clone(), async move {
+        until.cancelled().await;
+        // Waits for the thread that sends.
+        Ok(tokio::task::spawn_blocking(move || closed.close(LAST_SPANS)).await?)
+    });
+    Ok(Some(traces))
 }

@@ -7,9 +7,11 @@ mod checks;
 mod family;
 pub mod logs;
 mod process;
+mod traces;
 
 pub use checks::{CheckMetrics, PolicyCounters};
 pub(crate) use family::family;
 pub use logs::LogLevel;
 pub use process::{ProcessMetrics, render};
 pub use prometheus_client::registry::Registry;
+pub use traces::{Ended, Trace, Traces};

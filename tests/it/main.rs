@@ -11,6 +11,7 @@ mod e2e_serve;
 mod e2e_shapes;
 mod e2e_store;
 mod e2e_tls;
+mod e2e_traces;
 mod e2e_usage;
 mod explain;
 mod guard;

@@ -333,15 +333,13 @@ pub(super) fn telemetry(reader: &mut Reader, node: &Node) -> Option<Telemetry> {
     let log = fields.require(reader, "log").and_then(|node| log(reader, node));
     let otlp_endpoint = optional(fields.get("otlp_endpoint"), |node| {
         let text = reader.text(node)?;
-        let rest = text
-            .strip_prefix("http://")
-            .or_else(|| text.strip_prefix("https://"));
+        let rest = text.strip_prefix("http://");
         if rest.is_some_and(|rest| is_authority_and_more(rest) && !rest.contains('@')) {
             return Some(text.into());
         }
         reader.mistake(
             &node.place,
-            "expected a URL with http:// or https://, without a password",
+            "expected a URL with http://, without a password: spans go to a collector nearby, which may send them on over TLS",
         );
         None
     });

@@ -23,10 +23,12 @@ use tracing::{Instrument, debug, debug_span, error};
 use super::body::AnswerBody;
 use super::deadline::deadline;
 use super::frame::{self, Gathered};
+use super::traced::Traced;
 use crate::authorizer::{ActivePolicy, Arrival, Authorizer, NeedsLookUp, Outcome};
 use crate::decision::{Decision, Denial};
 use crate::envoy::answer;
 use crate::envoy::codec::CheckView;
+use crate::telemetry::{Trace, Traces};
 
 /// Room for most answers, so that the buffer is allocated once.
 const USUAL_ANSWER: usize = 1536;
@@ -41,6 +43,8 @@ enum State {
 
 struct Reading {
     authorizer: Arc<Authorizer>,
+    traces: Option<Arc<Traces>>,
+    trace: Option<Trace>,
     policy: Arc<ActivePolicy>,
     arrival: Arrival,
     deadline: Instant,
@@ -51,12 +55,19 @@ struct Reading {
 }
 
 impl Call {
-    pub(super) fn new(authorizer: &Arc<Authorizer>, request: Request<Body>) -> Self {
+    pub(super) fn new(
+        authorizer: &Arc<Authorizer>,
+        traces: Option<&Arc<Traces>>,
+        request: Request<Body>,
+    ) -> Self {
         let arrival = Arrival::now();
         let policy = authorizer.policy();
         let deadline = deadline(arrival.instant, policy.settings.check_deadline, request.headers());
         Self(State::Reading(Reading {
             authorizer: Arc::clone(authorizer),
+            traces: traces.cloned(),
+            // Envoy's own span of this call, if it makes one.
+            trace: traces.and_then(|_| Traces::continued(|name| request.headers().get(name)?.to_str().ok())),
             policy,
             arrival,
             deadline,
@@ -129,6 +140,10 @@ impl Reading {
             policy: Arc::clone(&self.policy),
             arrival: self.arrival,
             deadline: self.deadline,
+            traced: self
+                .traces
+                .as_ref()
+                .and_then(|traces| Traced::begin(traces, self.trace.as_ref(), &view)),
         };
         let span = debug_span!("check");
         let answered = span.in_scope(|| {
@@ -151,11 +166,15 @@ struct Case {
     policy: Arc<ActivePolicy>,
     arrival: Arrival,
     deadline: Instant,
+    traced: Option<Traced>,
 }
 
 impl Case {
     /// Decides with a look-up.
-    async fn wait(self, view: CheckView) -> Response<Body> {
+    async fn wait(mut self, view: CheckView) -> Response<Body> {
+        if let Some(traced) = &mut self.traced {
+            traced.cache_missed();
+        }
         let deciding = async {
             let outcome = self
                 .authorizer
@@ -181,6 +200,9 @@ impl Case {
         self.authorizer.ledger().count(self.arrival.unix_ms);
         self.authorizer
             .record(&self.policy, &outcome, self.arrival.instant.elapsed());
+        if let Some(traced) = &self.traced {
+            traced.end(&outcome);
+        }
         respond(Bytes::from(framed))
     }
 

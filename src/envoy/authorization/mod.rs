@@ -11,6 +11,7 @@ mod body;
 mod call;
 mod deadline;
 mod frame;
+mod traced;
 
 use std::future::Future;
 use std::pin::Pin;
@@ -25,6 +26,7 @@ use tower::{Layer, Service};
 
 use self::call::Call;
 use crate::authorizer::Authorizer;
+use crate::telemetry::Traces;
 
 /// The name of the service, as in health checks.
 pub const AUTHORIZATION_SERVICE: &str = "envoy.service.auth.v3.Authorization";
@@ -35,12 +37,22 @@ const CHECK_PATH: &str = "/envoy.service.auth.v3.Authorization/Check";
 #[derive(Clone)]
 pub struct CheckLayer {
     authorizer: Arc<Authorizer>,
+    traces: Option<Arc<Traces>>,
 }
 
 impl CheckLayer {
     /// Answers with what `authorizer` decides.
     pub fn new(authorizer: Arc<Authorizer>) -> Self {
-        Self { authorizer }
+        Self {
+            authorizer,
+            traces: None,
+        }
+    }
+
+    /// Also records what belongs to the traces of requests.
+    pub fn with_traces(mut self, traces: Option<Arc<Traces>>) -> Self {
+        self.traces = traces;
+        self
     }
 }
 
@@ -50,6 +62,7 @@ impl<S> Layer<S> for CheckLayer {
     fn layer(&self, inner: S) -> CheckService<S> {
         CheckService {
             authorizer: Arc::clone(&self.authorizer),
+            traces: self.traces.clone(),
             inner,
         }
     }
@@ -59,6 +72,7 @@ impl<S> Layer<S> for CheckLayer {
 #[derive(Clone)]
 pub struct CheckService<S> {
     authorizer: Arc<Authorizer>,
+    traces: Option<Arc<Traces>>,
     inner: S,
 }
 
@@ -77,7 +91,7 @@ where
     fn call(&mut self, request: Request<Body>) -> CheckFuture<S::Future> {
         if is_check(&request) {
             CheckFuture::Check {
-                call: Call::new(&self.authorizer, request),
+                call: Call::new(&self.authorizer, self.traces.as_ref(), request),
             }
         } else {
             CheckFuture::Inner {

@@ -16,6 +16,7 @@ mod reply;
 mod server;
 #[cfg(test)]
 mod testing;
+mod traced;
 mod wire;
 
 pub use metrics::GuardMetrics;

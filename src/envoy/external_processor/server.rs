@@ -18,9 +18,11 @@ use tracing::{debug, error};
 use super::exchange::Exchange;
 use super::metrics::GuardMetrics;
 use super::reply::Reply;
+use super::traced::Traced;
 use super::wire::external_processor_server::{ExternalProcessor, ExternalProcessorServer};
 use super::wire::{ProcessingRequest, ProcessingResponse};
 use crate::authorizer::Authorizer;
+use crate::telemetry::Traces;
 
 /// The name of the service, as in health checks.
 pub const EXTERNAL_PROCESSOR_SERVICE: &str = "envoy.service.ext_proc.v3.ExternalProcessor";
@@ -40,6 +42,7 @@ pub struct Processor {
     waiting: Handle,
     /// Large bodies that are judged at a time, so that a burst of them waits in turn and not in memory.
     seats: Arc<Semaphore>,
+    traces: Option<Arc<Traces>>,
 }
 
 impl Processor {
@@ -51,7 +54,14 @@ impl Processor {
             metrics,
             waiting,
             seats: Arc::new(Semaphore::new(2 * cores)),
+            traces: None,
         }
+    }
+
+    /// Also records what belongs to the traces of requests.
+    pub fn with_traces(mut self, traces: Option<Arc<Traces>>) -> Self {
+        self.traces = traces;
+        self
     }
 
     /// The service for a router.
@@ -70,8 +80,13 @@ impl ExternalProcessor for Processor {
         &self,
         request: Request<Streaming<ProcessingRequest>>,
     ) -> Result<Response<Answers>, Status> {
+        let traced = self
+            .traces
+            .as_ref()
+            .map(|traces| Traced::begin(traces, request.metadata()));
         let session = Session {
             incoming: request.into_inner(),
+            traced,
             exchange: Exchange::new(self.authorizer.policy(), self.metrics.clone()),
             waiting: self.waiting.clone(),
             seats: Arc::clone(&self.seats),
@@ -83,6 +98,7 @@ impl ExternalProcessor for Processor {
 /// One stream.
 struct Session {
     incoming: Streaming<ProcessingRequest>,
+    traced: Option<Traced>,
     exchange: Exchange,
     waiting: Handle,
     seats: Arc<Semaphore>,
@@ -92,6 +108,7 @@ struct Session {
 async fn next(session: Option<Session>) -> Option<(Result<ProcessingResponse, Status>, Option<Session>)> {
     let Session {
         mut incoming,
+        mut traced,
         mut exchange,
         waiting,
         seats,
@@ -106,6 +123,7 @@ async fn next(session: Option<Session>) -> Option<(Result<ProcessingResponse, St
             return Some((Err(status), None));
         }
     };
+    let judged = traced.as_mut().and_then(|traced| traced.judging(&message));
     let reply = if exchange.is_heavy(&message) {
         let judging = elsewhere(exchange, message, &waiting, &seats);
         match tokio::time::timeout(WORK_WITHIN, judging).await {
@@ -124,8 +142,12 @@ async fn next(session: Option<Session>) -> Option<(Result<ProcessingResponse, St
     } else {
         answer(&mut exchange, message)
     };
+    if let (Some(traced), Some(judged)) = (&traced, judged) {
+        traced.judged(judged);
+    }
     let session = (!reply.last).then_some(Session {
         incoming,
+        traced,
         exchange,
         waiting,
         seats,
