@@ -2,6 +2,7 @@
 
 mod conformance;
 mod e2e_abuse;
+mod e2e_chain;
 mod e2e_check;
 mod e2e_fault;
 mod e2e_guard;

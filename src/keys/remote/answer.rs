@@ -4,6 +4,7 @@
 //! not of its type, or comes twice, makes the answer unusable: it is never read as if the field were not there.
 
 use http::StatusCode;
+use ipnet::IpNet;
 use serde::Deserialize;
 use serde::de::IgnoredAny;
 use sha2::{Digest, Sha256};
@@ -18,6 +19,9 @@ use crate::outbound::{Answer, CallError};
 const MAX_ID_BYTES: usize = 256;
 /// The longest list of scopes as a header value, in bytes.
 const MAX_SCOPES_BYTES: usize = 4096;
+
+/// More networks than a key of ours can have.
+const MAX_NETWORKS: usize = 256;
 
 /// What an answer says of a key.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -51,6 +55,9 @@ struct Known {
     org_code: Option<String>,
     #[serde(default)]
     user_id: Option<String>,
+    /// Not of Kinde: another Latchkey may tell it.
+    #[serde(default)]
+    allowed_networks: Option<Vec<IpNet>>,
 }
 
 /// Reads an answer about `key`.
@@ -109,7 +116,7 @@ fn read_success(body: &[u8], key: &ApiKey) -> Result<Verdict, CallError> {
         scopes: scopes(known.scopes.unwrap_or_default())?,
         status: KeyStatus::Active,
         expires_at_ms: None,
-        allowed_networks: Vec::new(),
+        allowed_networks: networks(known.allowed_networks.unwrap_or_default())?,
         rate_limit: None,
         retiring: false,
     })))
@@ -122,6 +129,14 @@ fn id(text: Option<&str>) -> Result<Option<&str>, CallError> {
         Some(id) if id.contains(char::is_control) => Err(CallError::Unusable("an id has control characters")),
         other => Ok(other.filter(|id| !id.is_empty())),
     }
+}
+
+/// Never cut short: a key with fewer networks may be used from fewer places, and one with none from all.
+fn networks(written: Vec<IpNet>) -> Result<Vec<IpNet>, CallError> {
+    if written.len() > MAX_NETWORKS {
+        return Err(CallError::Unusable("it allows more than 256 networks"));
+    }
+    Ok(written)
 }
 
 /// Scopes that cannot be ours are left out: a key with fewer may do less.

@@ -106,6 +106,10 @@ fn a_field_of_another_type_makes_a_valid_answer_unusable() {
         json!({"status": 1}),
         json!({"scopes": "read:a"}),
         json!({"scopes": [1]}),
+        json!({"allowed_networks": "10.0.0.0/8"}),
+        json!({"allowed_networks": ["10.0.0.0/40"]}),
+        json!({"allowed_networks": ["everywhere"]}),
+        json!({"allowed_networks": vec!["10.0.0.0/8"; 257]}),
         json!({"scopes": ["read:a", null]}),
     ] {
         assert!(
@@ -210,6 +214,22 @@ fn scopes_that_are_none_of_ours_are_left_out_and_too_many_refused() {
     };
     assert_eq!(scopes(many(64)).unwrap().len(), 64, "4095 bytes");
     assert!(matches!(scopes(many(65)), Err(CallError::Unusable(_))));
+}
+
+#[test]
+fn networks_that_are_told_hold() {
+    for (fields, networks) in [
+        (json!({}), vec![]),
+        (json!({"allowed_networks": null}), vec![]),
+        (
+            json!({"allowed_networks": ["10.0.0.0/8", "2001:db8::/32"]}),
+            vec!["10.0.0.0/8", "2001:db8::/32"],
+        ),
+    ] {
+        let told = record(fields).unwrap().allowed_networks;
+        let told: Vec<_> = told.iter().map(ToString::to_string).collect();
+        assert_eq!(told, networks);
+    }
 }
 
 #[test]
