@@ -73,6 +73,20 @@ fn one_latchkey_verifies_the_keys_of_another_over_tls() {
         until("a key that lacks the scope", &lacking.key, 403).code(),
         "INSUFFICIENT_SCOPE"
     );
+    let elsewhere = back.create_key(&[
+        "--api",
+        "api_ai",
+        "--scope",
+        "read:ai_chats",
+        "--org",
+        "org_acme",
+        "--allow-network",
+        "198.51.100.0/24",
+    ]);
+    assert_eq!(
+        until("a key for another network", &elsewhere.key, 403).code(),
+        "ROUTE_NOT_ALLOWED"
+    );
     let stranger = crate::e2e_abuse::well_formed_key(11);
     assert_eq!(
         until("a key that nobody knows", &stranger, 401).code(),

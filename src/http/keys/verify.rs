@@ -73,6 +73,10 @@ pub(super) struct VerifyAnswer {
     scopes: Vec<String>,
     org_code: Option<String>,
     user_id: Option<String>,
+    /// Where a good key may be used from; absent where that is anywhere. Whoever verifies keys has to hold to it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    allowed_networks: Option<Vec<String>>,
     #[schema(format = DateTime)]
     last_verified_on: Option<String>,
     /// This verification among them.
@@ -198,6 +202,8 @@ pub(super) async fn verify(State(app): State<App>, asked: Asked) -> Result<Json<
         },
         org_code: owner.and_then(Owner::org_code).map(Into::into),
         user_id: owner.and_then(Owner::user_id).map(Into::into),
+        allowed_networks: (is_valid && !record.allowed_networks.is_empty())
+            .then(|| record.allowed_networks.iter().map(ToString::to_string).collect()),
         last_verified_on: stored
             .as_ref()
             .and_then(|key| key.last_verified_at_ms)
@@ -216,6 +222,7 @@ fn unknown() -> VerifyAnswer {
         scopes: Vec::new(),
         org_code: None,
         user_id: None,
+        allowed_networks: None,
         last_verified_on: None,
         verification_count: None,
     }
