@@ -44,6 +44,7 @@ bench: ## CPU of one Check beside a stock tonic service (release build)
 	$(call stage,install,scripts/install.sh bench)
 	$(call stage,build,cargo build --release --locked --bin latchkey --example stock)
 	@python3 scripts/bench.py
+	@python3 scripts/bench_keys.py
 
 clean: ## Remove what was built and installed
 	rm -rf target .tools

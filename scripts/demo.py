@@ -188,20 +188,45 @@ def ask_admin(admin, path):
         connection.close()
 
 
-def create_key(folder, variable, name, owner):
-    """Creates a key with the command that an operator would use, beside the running server."""
-    scopes = ["--scope", "read:ai_chats", "--scope", "write:ai_chat"]
-    arguments = ["keys", "create", "-c", "demo.yaml", "--name", name, "--api", "api_ai", *scopes, *owner]
-    arguments += ["--output", "json"]
-    command("latchkey " + " ".join(f"'{part}'" if " " in part else part for part in arguments))
+def management_client(folder, address):
+    """Who may use the key API: the holder of the token that the first start of Latchkey has made."""
+    return Client(address, {"TOKEN": text_of(folder / "latchkey.db.management-token")})
+
+
+def create_key(management, variable, name, owner):
+    """Creates a key with the call that a program for Kinde's key API makes."""
+    body = {"name": name, "api_id": "api_ai", "scope_ids": ["read:ai_chats", "write:ai_chat"], **owner}
+    headers = ["content-type: application/json", "Authorization: Bearer $TOKEN"]
+    answer = management.send("POST", "/api/v1/api_keys", headers, json.dumps(body), True)
+    expect("status", 201, answer.status)
+    expect("code", "API_KEY_CREATED", answer.json()["code"])
+    created = answer.json()["api_key"]
+    say(f"HTTP 201: {created['id']}, its secret is in ${variable} from here on")
+    return created
+
+
+def verify_key(management, variable, key_id, owner):
+    """Verifies a key as a program would that has it from a caller; that needs no token."""
+    client = Client(management.address, {variable: management.keys[variable]})
+    body = '{"api_key": "$' + variable + '"}'
+    answer = client.send("POST", "/api/v1/api_keys/verify", ["content-type: application/json"], body, True)
+    show(answer)
+    verified = answer.json()
+    expected = {"is_valid": True, "key_id": key_id, "status": "active", "org_code": None, "user_id": None, **owner}
+    expect("what verify says", expected, {name: verified.get(name) for name in expected})
+
+
+def run_keys(folder, http, *arguments):
+    """`latchkey keys` over HTTP."""
+    arguments = ["keys", *arguments, "--url", f"http://{http}", "--token-file", "latchkey.db.management-token"]
+    command("latchkey " + " ".join(arguments))
     done = subprocess.run(
         [str(BUILT / "latchkey"), *arguments], cwd=folder, env=environment(), capture_output=True, text=True, timeout=30
     )
     if done.returncode != 0:
-        raise Wrong(f"latchkey keys create: exit code {done.returncode}\n{textwrap.indent(done.stderr, '  | ')}")
-    created = json.loads(done.stdout)
-    say(f"{created['id']}, its secret is in ${variable} from here on")
-    return created
+        raise Wrong(f"latchkey keys: exit code {done.returncode}\n{textwrap.indent(done.stderr, '  | ')}")
+    for line in done.stdout.splitlines():
+        say(line)
 
 
 # --- requests -------------------------------------------------------------------------------------------------------
@@ -222,7 +247,7 @@ class Answer:
 
 @dataclass
 class Client:
-    """Makes requests to Envoy, and says how curl would make them."""
+    """Makes requests, and says how curl would make them."""
 
     address: str
     # The keys by the variable that stands for them on the screen.
@@ -244,8 +269,8 @@ class Client:
                 name, _, value = header.partition(": ")
                 connection.putheader(name, self.with_key(value))
             if body is not None:
-                connection.putheader("content-length", str(len(body)))
-            connection.endheaders(body and body.encode())
+                connection.putheader("content-length", str(len(self.with_key(body).encode())))
+            connection.endheaders(body and self.with_key(body).encode())
             answer = connection.getresponse()
             return Answer(answer.status, answer.headers, answer.read().decode(errors="replace"))
         except (OSError, http.client.HTTPException) as error:
@@ -262,7 +287,8 @@ class Client:
         lines = [f"curl -i http://{self.address}{path}"]
         lines += [f'-H "{header}"' for header in headers]
         if body is not None:
-            lines.append(f"-d '{body}'")
+            # What the shell has to fill in stands between double quotes.
+            lines.append("-d " + (json.dumps(body) if "$" in body else f"'{body}'"))
         return " \\\n       ".join(lines)
 
 
@@ -417,12 +443,26 @@ def tell(processes):
     print(f"A client calls Envoy ({envoy}). Envoy asks Latchkey ({addresses['grpc']}) about each request,")
     print(f"and sends what may pass to an AI backend ({backend}) that echoes what it receives.")
 
-    chapter("Two keys: one of an organization, one of a user")
     folder = processes.folder
-    org_key = create_key(folder, "ORG_KEY", "Acme support bot", ["--org", "org_acme"])
-    user_key = create_key(folder, "USER_KEY", "Ada at home", ["--user", "user_ada"])
+    management = management_client(folder, addresses["http"])
+    chapter("Two keys: one of an organization (B2B), one of a user (B2C)")
+    say(f"$TOKEN is the management token that the first start has written to {folder / 'latchkey.db.management-token'}")
+    org_key = create_key(management, "ORG_KEY", "Acme support bot", {"org_code": "org_acme"})
+    user_key = create_key(management, "USER_KEY", "Ada at home", {"user_id": "user_ada"})
+
+    chapter("Who is it? What Envoy will ask for, a program can ask for too")
+    management.keys |= {"ORG_KEY": org_key["key"], "USER_KEY": user_key["key"]}
+    verify_key(management, "ORG_KEY", org_key["id"], {"org_code": "org_acme"})
+    verify_key(management, "USER_KEY", user_key["id"], {"user_id": "user_ada"})
+
     client = Client(envoy, {"ORG_KEY": org_key["key"], "USER_KEY": user_key["key"]})
     story(client, org_key["id"], user_key["id"])
+
+    chapter("A key that is revoked is refused from the next request on: 401")
+    run_keys(folder, addresses["http"], "revoke", org_key["id"])
+    answer = client.post("/ai/chat", "Authorization: Bearer $ORG_KEY")
+    show(answer)
+    expect_denial(answer, 401, "INVALID_API_KEY", "Invalid API key")
     return client, admin
 
 

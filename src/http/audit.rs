@@ -181,6 +181,7 @@ pub(super) fn routes() -> OpenApiRouter<App> {
 
 /// Events of the audit log, the newest first.
 #[derive(Serialize, ToSchema)]
+#[schema(as = AuditEvents)]
 struct EventsAnswer {
     #[schema(example = "OK")]
     code: &'static str,
@@ -192,6 +193,7 @@ struct EventsAnswer {
 
 /// One action.
 #[derive(Serialize, ToSchema)]
+#[schema(as = AuditEvent)]
 struct EventItem {
     id: String,
     #[schema(format = DateTime)]
@@ -250,11 +252,11 @@ struct EventsQuery {
     /// Only with this result: done, refused or failed.
     #[param(nullable = false)]
     result: Option<String>,
-    /// Only from this time on.
-    #[param(nullable = false, format = DateTime)]
+    /// Only from this time on, such as 2026-01-05T09:00:00Z.
+    #[param(nullable = false)]
     from: Option<String>,
-    /// Only before this time.
-    #[param(nullable = false, format = DateTime)]
+    /// Only before this time, written alike.
+    #[param(nullable = false)]
     to: Option<String>,
 }
 

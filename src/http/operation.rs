@@ -114,9 +114,9 @@ macro_rules! operations {
 }
 
 operations! {
-    CreateApi = "read:apis", "api.create";
+    CreateApi = "create:apis", "api.create";
     CreateKey = "create:api_keys", "api_key.create";
-    CreateScope = "read:api_scopes", "api_scope.create";
+    CreateScope = "create:api_scopes", "api_scope.create";
     ImportKey = "create:api_keys", "api_key.import";
     ListApis = "read:apis", "api.list";
     ListEvents = "read:audit_events", "audit_event.list";

@@ -50,9 +50,13 @@ impl QueryPairs {
 
     /// The same as a number; anything that is none is refused.
     pub(crate) fn number(&self, name: &str) -> Result<Option<u64>, ApiError> {
+        // Up to what the document calls an int64.
         let number = |text: &str| {
-            text.parse()
-                .map_err(|_| ApiError::invalid(format!("{name} must be a whole number")))
+            let number = text
+                .parse::<i64>()
+                .ok()
+                .and_then(|number| u64::try_from(number).ok());
+            number.ok_or_else(|| ApiError::invalid(format!("{name} must be a whole number of at least 0")))
         };
         self.get(name)?.map(number).transpose()
     }

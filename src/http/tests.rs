@@ -46,7 +46,7 @@ management:
   tokens:
     - name: all
       token_file: FOLDER/all
-      permissions: [create:api_keys, read:api_keys, update:api_keys, delete:api_keys, create:management_keys, read:apis, read:api_scopes, read:audit_events]
+      permissions: [create:api_keys, read:api_keys, update:api_keys, delete:api_keys, create:management_keys, read:apis, create:apis, read:api_scopes, create:api_scopes, read:audit_events]
     - {name: none, token_file: FOLDER/none, permissions: []}
     - {name: updater, token_file: FOLDER/updater, permissions: [update:api_keys, create:api_keys]}
 ";

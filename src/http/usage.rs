@@ -59,9 +59,9 @@ struct Which {
     /// Answered with this status.
     #[param(nullable = false, maximum = 999)]
     status: Option<u16>,
-    /// Rows of one answer.
-    #[param(nullable = false, minimum = 1, maximum = 500)]
-    page_size: Option<u16>,
+    /// Rows of one answer; more than 500 are 500.
+    #[param(nullable = false, minimum = 1)]
+    page_size: Option<u64>,
 }
 
 /// How sums are told.

@@ -6,6 +6,7 @@ mod e2e_chain;
 mod e2e_check;
 mod e2e_fault;
 mod e2e_guard;
+mod e2e_keys;
 mod e2e_reload;
 mod e2e_remote;
 mod e2e_serve;

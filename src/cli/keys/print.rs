@@ -186,9 +186,12 @@ fn verified(key: &Value) -> String {
     match key["last_verified_on"].as_str() {
         None => String::new(),
         Some(on) => {
-            let count = key["verification_count"].as_u64().unwrap_or(0);
+            let count = match key["verification_count"].as_u64().unwrap_or(0) {
+                1 => "once".to_owned(),
+                count => format!("{count} times"),
+            };
             format!(
-                "{count} times, last {} from {}",
+                "{count}, last {} from {}",
                 safe(on),
                 or(&key["last_verified_ip"], "an unknown address")
             )

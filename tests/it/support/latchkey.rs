@@ -153,6 +153,25 @@ impl Home {
         run(self.command("keys revoke").arg(&key.id)).output();
     }
 
+    /// The management token that the first start of a server has made.
+    pub(crate) fn token(&self) -> String {
+        let token = fs::read_to_string(self.token_file()).expect("a server has made a token");
+        token.trim().to_owned()
+    }
+
+    pub(crate) fn token_file(&self) -> PathBuf {
+        self.path().join("latchkey.db.management-token")
+    }
+
+    /// `latchkey keys …` over HTTP with a running server.
+    pub(crate) fn keys_over_http(&self, latchkey: &Latchkey, words: &str) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_latchkey"));
+        command.env_clear().arg("keys").args(words.split(' '));
+        command.args(["--url", &format!("http://{}", latchkey.http), "--token-file"]);
+        command.arg(self.token_file()).current_dir(self.path());
+        command
+    }
+
     /// `latchkey serve`, which is expected to end by itself.
     pub(crate) fn serve_in_vain(&self) -> Finished {
         run(&mut self.command("serve"))

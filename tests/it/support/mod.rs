@@ -25,7 +25,7 @@ pub(crate) use client::{Client, Response};
 pub(crate) use envoy::{Envoy, Shape, in_each_shape};
 pub(crate) use latchkey::{CHATS, Home, Key, Latchkey, UNAUTHENTICATED};
 pub(crate) use message::Message;
-pub(crate) use process::{Finished, Process, buf, run};
+pub(crate) use process::{Finished, Process, buf, run, run_for};
 pub(crate) use tls::TlsClient;
 pub(crate) use verifier::{Behaviour, CLIENT_SECRET, Guard, Verifier, valid};
 

@@ -77,12 +77,17 @@ impl Finished {
 
 /// Runs a command to its end, for at most 20 seconds.
 pub(crate) fn run(command: &mut Command) -> Finished {
+    run_for(super::START, command)
+}
+
+/// The same for a command that takes its time.
+pub(crate) fn run_for(limit: Duration, command: &mut Command) -> Finished {
     // Files, not pipes: nobody reads a pipe while the command is waited for.
     let output = || tempfile::tempfile().expect("a temporary file");
     let (mut stdout, mut stderr) = (output(), output());
     let shared = |file: &File| file.try_clone().expect("a file can be shared");
     command.stdout(shared(&stdout)).stderr(shared(&stderr));
-    let status = Process::spawn(command).wait(super::START);
+    let status = Process::spawn(command).wait(limit);
     let text = |file: &mut File| {
         let mut bytes = Vec::new();
         file.rewind().expect("a file can be rewound");
