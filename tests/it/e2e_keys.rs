@@ -216,7 +216,8 @@ fn the_command_line_does_over_http_what_it_does_on_the_store() {
     let latchkey = home.start("latchkey");
     let on_store = |words: &str| home.command(&format!("keys {words}"));
     let over_http = |words: &str| home.keys_over_http(&latchkey, words);
-    let places: [(&str, &dyn Fn(&str) -> Command); 2] = [("store", &on_store), ("HTTP", &over_http)];
+    type Keys<'a> = &'a dyn Fn(&str) -> Command;
+    let places: [(&str, Keys<'_>); 2] = [("store", &on_store), ("HTTP", &over_http)];
     for (place, keys) in places {
         let done = |words: &str, more: &[&str]| run(keys(words).args(more)).output();
         let printed = |words: &str, more: &[&str]| -> Value {
