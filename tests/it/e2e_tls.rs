@@ -89,6 +89,25 @@ fn mutual_tls_lets_the_right_envoy_ask_and_nobody_else() {
 }
 
 #[test]
+fn tls_alone_asks_no_client_for_a_certificate() {
+    let authority = Authority::new();
+    let home = home("{cert_file: server.crt, key_file: server.key}");
+    authority.server(YEAR).write(home.path(), "server");
+    fs::write(home.path().join("authority.crt"), authority.pem()).expect("a file");
+    let (latchkey, backend) = (home.start("latchkey"), Backend::start());
+    let tls: String = envoy_tls(home.path())
+        .lines()
+        .filter(|line| !line.contains("tls_certificates:"))
+        .map(|line| format!("{line}\n"))
+        .collect();
+    let with_tls = format!("{CLUSTER}{tls}");
+    let envoy = Envoy::start(&[latchkey.grpc], backend.address, &[(CLUSTER, &with_tls)]);
+    let bearer = home.chat_key().bearer();
+    let answer = Client::new(envoy.listener).post("/ai/support", &[("authorization", &bearer)]);
+    assert_eq!(answer.status, 200, "{answer:?}");
+}
+
+#[test]
 fn the_key_api_has_tls_and_mutual_tls_too() {
     const TOKEN: &str = "a-management-token-of-a-test";
     /// The place in Envoy's configuration where the cluster of the backend gets its TLS.
