@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use super::super::json::{Fields, walk};
+use super::super::json::{Fields, Text, walk};
 use super::super::report::{Matches, Report, Rule, Scanned, Unscanned};
 use super::super::rules::{Machine, Rules};
 use super::pieces::Pieces;
@@ -42,25 +42,55 @@ impl Texts {
         }
     }
 
-    /// Scans a JSON body: all of an answer, or an event of it.
+    /// Scans a JSON body that is an event of an answer: others may continue its texts.
     ///
     /// # Errors
     ///
     /// When it is not strictly JSON, has none of the fields, or too many texts are under way.
-    pub(in crate::guard) fn json(&mut self, body: &str, fields: &Fields) -> Result<(), Unscanned> {
+    pub(in crate::guard) fn event(&mut self, body: &str, fields: &Fields) -> Result<(), Unscanned> {
+        for (text, thread) in self.pieces(body, fields)? {
+            match thread {
+                Some(thread) => self.piece(thread, &text.decode())?,
+                None => self.alone(&text.decode()),
+            }
+        }
+        Ok(())
+    }
+
+    /// Scans a JSON body that is all of an answer. A text that comes in one piece stands alone, which is faster.
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::event`].
+    pub(in crate::guard) fn whole(&mut self, body: &str, fields: &Fields) -> Result<(), Unscanned> {
+        let pieces = self.pieces(body, fields)?;
+        let mut counts = BTreeMap::<String, usize>::new();
+        for thread in pieces.iter().filter_map(|(_, thread)| thread.as_ref()) {
+            *counts.entry(thread.clone()).or_default() += 1;
+        }
+        for (text, thread) in pieces {
+            match thread {
+                Some(thread) if counts.get(&thread).is_some_and(|&count| count > 1) => {
+                    self.piece(thread, &text.decode())?;
+                }
+                _ => self.alone(&text.decode()),
+            }
+        }
+        Ok(())
+    }
+
+    /// The texts of a JSON body, each with the name of the thread that it may continue.
+    fn pieces<'t>(
+        &mut self,
+        body: &'t str,
+        fields: &Fields,
+    ) -> Result<Vec<(Text<'t>, Option<String>)>, Unscanned> {
         let mut pieces = Pieces::new(fields, &mut self.tokens);
         walk(body, &mut pieces)?;
         if !pieces.is_found() {
             return Err(Unscanned::NoField);
         }
-        for (text, thread) in pieces.into_pieces() {
-            let text = text.decode();
-            match thread {
-                Some(thread) => self.piece(thread, &text)?,
-                None => self.alone(&text),
-            }
-        }
-        Ok(())
+        Ok(pieces.into_pieces().collect())
     }
 
     /// Scans a text that stands alone.

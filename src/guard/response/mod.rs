@@ -135,7 +135,7 @@ impl ResponseGuard {
         let body = std::str::from_utf8(&body).map_err(|_| Unscanned::InvalidUtf8)?;
         let mut texts = Texts::new(self.rules);
         match kind {
-            Kind::Json => texts.json(body, &self.fields)?,
+            Kind::Json => texts.whole(body, &self.fields)?,
             Kind::Text => text(body, &mut texts)?,
             Kind::Form | Kind::EventStream | Kind::JsonLines => return Err(Unscanned::ContentType),
         }
@@ -161,7 +161,7 @@ impl ResponseGuard {
 /// Text, which some read as JSON whatever the type says.
 fn text(body: &str, texts: &mut Texts) -> Result<(), Unscanned> {
     if body.trim_start().starts_with(['{', '[', '"']) {
-        match texts.json(body, &Fields::everything()) {
+        match texts.whole(body, &Fields::everything()) {
             Err(Unscanned::InvalidJson) => {}
             scanned => return scanned,
         }

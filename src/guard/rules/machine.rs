@@ -20,6 +20,34 @@ pub(super) struct State {
     handler_from: u32,
 }
 
+/// What a byte does to an idle state.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Role {
+    /// A script, a URL or a character reference may begin with it.
+    Begins,
+    /// A handler may begin with it, if it begins a word.
+    O,
+    /// It is a part of a word.
+    Word,
+    /// Nothing.
+    Other,
+}
+
+const ROLES: [Role; 256] = {
+    let mut roles = [Role::Other; 256];
+    let mut byte = 0;
+    while byte < 128 {
+        roles[byte] = match byte as u8 {
+            b'<' | b'&' | b'j' | b'J' => Role::Begins,
+            b'o' | b'O' => Role::O,
+            b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'_' => Role::Word,
+            _ => Role::Other,
+        };
+        byte += 1;
+    }
+    roles
+};
+
 /// The end of a match.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) struct Found {
@@ -105,6 +133,26 @@ impl State {
         }
     }
 
+    /// How many bytes of `text` leave an idle state idle, at least: what begins a match is looked for with a table, and the
+    /// automata need not see the rest.
+    pub(super) fn idle_run(&self, handlers: Handlers, text: &str) -> usize {
+        let mut is_in_word = self.handler == handlers::State::Dead && handlers == Handlers::Known;
+        for (at, &byte) in text.as_bytes().iter().enumerate() {
+            match ROLES[usize::from(byte)] {
+                Role::Word => is_in_word = handlers == Handlers::Known,
+                Role::O if is_in_word => {}
+                Role::Other => is_in_word = false,
+                Role::O | Role::Begins => return at,
+            }
+        }
+        text.len()
+    }
+
+    /// The idle state behind `text`, if an idle state stays idle throughout.
+    pub(super) fn idle_behind(text: &str) -> Self {
+        Self::idle_after(text.chars().next_back().map(class))
+    }
+
     fn step_url(&mut self, class: Class, at: u32) -> Option<Found> {
         let step = self.url.step(class);
         match step {
@@ -154,7 +202,17 @@ impl Machine {
 
     /// Reads a piece.
     pub(in crate::guard) fn push(&mut self, text: &str, matches: &mut Matches) {
-        for char in text.chars() {
+        let mut rest = text;
+        while let Some(char) = rest.chars().next() {
+            if self.state.is_idle() {
+                let (idle, more) = rest.split_at(self.state.idle_run(self.handlers, rest));
+                if !idle.is_empty() {
+                    self.state = State::idle_behind(idle);
+                    rest = more;
+                    continue;
+                }
+            }
+            rest = &rest[char.len_utf8()..];
             let class = class(char);
             // A match before this character leaves it to be read again. Only the script's and a number's can be such.
             while let Some(found) = self.state.step(self.handlers, class, 0) {

@@ -7,22 +7,28 @@ use memchr::memchr2;
 use super::super::report::{Matches, Rule};
 use super::chars::{Class, class};
 use super::machine::{Found, State};
-use super::{Rules, Sanitized};
+use super::{Sanitized, prefilter};
 use crate::config::Handlers;
 
 pub(super) fn sanitize(handlers: Handlers, text: &str) -> Sanitized<'_> {
-    let is_clean = Rules::new(handlers).validate(text).is_empty();
-    if is_clean {
-        return Sanitized {
-            text: Cow::Borrowed(text),
-            matches: Matches::default(),
-        };
+    if !prefilter::may_match(handlers, text) {
+        return unchanged(text);
     }
     let mut writer = Writer::new(handlers, text);
     writer.run();
+    if writer.matches.is_empty() {
+        return unchanged(text);
+    }
     Sanitized {
         text: Cow::Owned(writer.output),
         matches: writer.matches,
+    }
+}
+
+fn unchanged(text: &str) -> Sanitized<'_> {
+    Sanitized {
+        text: Cow::Borrowed(text),
+        matches: Matches::default(),
     }
 }
 
@@ -70,6 +76,16 @@ impl<'t> Writer<'t> {
     }
 
     fn read(&mut self, char: char) {
+        if self.state.is_idle() {
+            let rest = &self.text[self.at..];
+            let idle = &rest[..self.state.idle_run(self.handlers, rest)];
+            if !idle.is_empty() {
+                self.state = State::idle_behind(idle);
+                self.at += idle.len();
+                self.output.push_str(idle);
+                return;
+            }
+        }
         let found = self.state.step(self.handlers, class(char), length(&self.output));
         match found {
             None => {

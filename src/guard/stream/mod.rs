@@ -202,7 +202,7 @@ impl StreamScanner {
     /// JSON, or else text. What begins as JSON does and is none could be JSON to a reader that is less strict.
     fn data(&mut self, data: &str) -> Result<(), Unscanned> {
         let trimmed = data.trim_matches([' ', '\t', '\n', '\r']);
-        match self.texts.json(trimmed, &self.fields) {
+        match self.texts.event(trimmed, &self.fields) {
             Err(Unscanned::InvalidJson) if !looks_like_json(trimmed) => self.texts.plain(data),
             scanned => scanned,
         }
