@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use super::{Backend, Client, Home, Message, Shape, Stack, echo};
 
-/// Routes by what guards them: `/g/both`, `/g/in`, `/g/out`, `/g/report`, `/g/pass` (what cannot be scanned passes), `/g/prompt`
-/// and `/g/none`.
+/// Routes by what guards them: `/g/both`, `/g/in`, `/g/out`, `/g/report`, `/g/pass` (what cannot be scanned passes), `/g/prompt`,
+/// `/g/optional` (without a key, too), `/g/long` (answers of any length) and `/g/none`.
 const ROUTES: &str = r"routes:
   - {name: both, path: /g/both, api: api_ai, guard: both}
   - {name: in, path: /g/in, api: api_ai, guard: in}
@@ -16,6 +16,7 @@ const ROUTES: &str = r"routes:
   - {name: pass, path: /g/pass, api: api_ai, guard: pass}
   - {name: prompt, path: /g/prompt, api: api_ai, guard: prompt}
   - {name: optional, path: /g/optional, api: api_ai, guard: both, auth: optional}
+  - {name: long, path: /g/long, api: api_ai, guard: long}
   - {name: none, path: /g/none, api: api_ai}
 ";
 
@@ -31,6 +32,7 @@ const GUARDS: &str = r#"guards:
   pass:
     request: {fields: [message], on_unscanned: pass}
     response: {fields: ["*"], on_unscanned: pass}
+  long: {response: {fields: ["*"], max_chars: 100000000}}
   prompt: {request: {fields: [message], context: prompt}}
 rate_limits:
 "#;
@@ -39,6 +41,9 @@ rate_limits:
 pub(crate) const ANSWER: &str = "x-answer";
 /// The header that asks for a pause of so many milliseconds after each event of a stream.
 pub(crate) const PAUSE: &str = "x-pause-ms";
+
+/// The header that asks for all events of a stream so many times.
+const REPEAT: &str = "x-repeat";
 
 /// A home whose routes are guarded.
 pub(crate) fn guarded_home() -> Home {
@@ -92,12 +97,18 @@ fn stream(request: &Message, content_type: &str, to: &mut dyn Write) -> io::Resu
         to,
         "HTTP/1.1 200 OK\r\ncontent-type: {content_type}\r\ntransfer-encoding: chunked\r\n\r\n"
     )?;
+    let times = request
+        .header(REPEAT)
+        .and_then(|text| text.parse().ok())
+        .unwrap_or(1);
     let text = String::from_utf8_lossy(&request.body);
-    for event in text.split_inclusive("\n\n") {
-        write!(to, "{:x}\r\n{event}\r\n", event.len())?;
-        to.flush()?;
-        if let Some(pause) = pause {
-            thread::sleep(Duration::from_millis(pause));
+    for _ in 0..times {
+        for event in text.split_inclusive("\n\n") {
+            write!(to, "{:x}\r\n{event}\r\n", event.len())?;
+            to.flush()?;
+            if let Some(pause) = pause {
+                thread::sleep(Duration::from_millis(pause));
+            }
         }
     }
     to.write_all(b"0\r\n\r\n")

@@ -21,7 +21,7 @@ use std::time::{Duration, Instant};
 pub(crate) use authority::{Authority, Pair};
 pub(crate) use backend::{Backend, echo};
 pub(crate) use chaos::Chaos;
-pub(crate) use client::{Client, Response};
+pub(crate) use client::{Client, Pieces, Response};
 pub(crate) use envoy::{Envoy, Shape, in_each_shape};
 pub(crate) use latchkey::{CHATS, Home, Key, Latchkey, UNAUTHENTICATED};
 pub(crate) use message::Message;

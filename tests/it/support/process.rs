@@ -16,6 +16,11 @@ impl Process {
         Self(child.unwrap_or_else(|error| panic!("{command:?}: {error}")))
     }
 
+    /// Its number.
+    pub(crate) fn id(&self) -> u32 {
+        self.0.id()
+    }
+
     /// Asks it to end, as Kubernetes does.
     pub(crate) fn terminate(&self) {
         self.signal("-TERM");
