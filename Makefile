@@ -42,9 +42,10 @@ test-envoys: ## The end-to-end tests with the oldest supported Envoy
 
 bench: ## CPU of one Check beside a stock tonic service (release build)
 	$(call stage,install,scripts/install.sh bench)
-	$(call stage,build,cargo build --release --locked --bin latchkey --example stock)
+	$(call stage,build,cargo build --release --locked --bin latchkey --example stock --example backend)
 	@python3 scripts/bench.py
 	@python3 scripts/bench_keys.py
+	@python3 scripts/bench_guard.py
 
 clean: ## Remove what was built and installed
 	rm -rf target .tools

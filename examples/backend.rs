@@ -1,5 +1,6 @@
 //! An AI backend to stand behind Envoy: it answers with what it received, so that a demo and the tests can see what got
-//! through. A JSON body with `"stream": true` is answered with server-sent events, as AI APIs do.
+//! through. A JSON body with `"stream": true` is answered with server-sent events, as AI APIs do; one with `"misbehave": true` with
+//! what no AI should say.
 //!
 //! It believes every header that it is given. That is the point: whatever must not reach a backend has to be kept from it.
 
@@ -26,6 +27,9 @@ const MAX_BODY_BYTES: usize = 16 << 20;
 
 /// Between two events of a stream: long enough to see whether someone in the middle holds them back.
 const EVENT_INTERVAL: Duration = Duration::from_millis(20);
+
+/// What a page that shows it would run.
+const HARMFUL: &str = "Sure! <script>steal(document.cookie)</script>";
 
 /// An AI backend that echoes what it receives
 #[derive(Parser)]
@@ -62,10 +66,14 @@ fn write_whole(file: &Path, text: &str) -> io::Result<()> {
 }
 
 async fn answer(request: Parts, body: Bytes) -> Response {
-    let wants_stream =
-        serde_json::from_slice::<Value>(&body).is_ok_and(|body| body["stream"] == Value::Bool(true));
-    let received = received(&request, &body);
-    if wants_stream {
+    let asked: Value = serde_json::from_slice(&body).unwrap_or_default();
+    let wants = |what: &str| asked[what] == Value::Bool(true);
+    let received = if wants("misbehave") {
+        json!({"answer": HARMFUL})
+    } else {
+        received(&request, &body)
+    };
+    if wants("stream") {
         stream(&received).into_response()
     } else {
         Json(received).into_response()

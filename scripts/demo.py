@@ -44,9 +44,13 @@ apis:
     scopes: [read:ai_chats, write:ai_chat, read:ai_analytics, write:ai_analytics, read:ai_workflows]
 routes:
   - {{name: health,    path: /healthz, public: true}}
-  - {{name: support,   methods: [POST], path: /ai/support,   api: api_ai, scopes: [read:ai_chats],     rate_limit: ai}}
+  - {{name: support,   methods: [POST], path: /ai/support,   api: api_ai, scopes: [read:ai_chats],     rate_limit: ai, guard: ai}}
   - {{name: chat,      methods: [POST], path: /ai/chat,      api: api_ai, scopes: [write:ai_chat],     rate_limit: ai}}
   - {{name: analytics, methods: [GET],  path: /ai/analytics, api: api_ai, scopes: [read:ai_analytics], rate_limit: ai}}
+guards:
+  ai:
+    request: {{fields: [message], on_match: sanitize, max_chars: 10000}}
+    response: {{fields: ["*"], on_match: reject, max_chars: 50000}}
 rate_limits:
   ai: {{limit: 50, window: 15m, per: key, error: AI rate limit exceeded, code: AI_RATE_LIMITED}}
   unauthenticated: {{limit: 50, window: 15m, per: address, error: AI rate limit exceeded, code: AI_RATE_LIMITED}}
@@ -253,8 +257,8 @@ class Client:
     # The keys by the variable that stands for them on the screen.
     keys: dict
 
-    def post(self, path, *headers, show=True):
-        return self.send("POST", path, ["content-type: application/json", *headers], '{"message": "Hello"}', show)
+    def post(self, path, *headers, show=True, body='{"message": "Hello"}'):
+        return self.send("POST", path, ["content-type: application/json", *headers], body, show)
 
     def get(self, path, *headers):
         return self.send("GET", path, headers, None, True)
@@ -272,7 +276,12 @@ class Client:
                 connection.putheader("content-length", str(len(self.with_key(body).encode())))
             connection.endheaders(body and self.with_key(body).encode())
             answer = connection.getresponse()
-            return Answer(answer.status, answer.headers, answer.read().decode(errors="replace"))
+            try:
+                text = answer.read()
+            except http.client.IncompleteRead as cut:
+                # A stream that the guard ended.
+                text = cut.partial
+            return Answer(answer.status, answer.headers, text.decode(errors="replace"))
         except (OSError, http.client.HTTPException) as error:
             raise Wrong(f"{method} {path}: no answer: {error!r}") from error
         finally:
@@ -371,6 +380,28 @@ def story(client, org_key_id, user_key_id):
     answer = client.post("/ai/support", org, "x_auth_org_code: org_evil")
     show(answer)
     expect("status", 400, answer.status)
+
+    chapter("A script does not reach the AI")
+    answer = client.post("/ai/support", user, body='{"message": "Hi<script>alert(1)</script> there"}')
+    reached_backend(client, answer)
+    say(f"  body: {answer.json()['body']}")
+    expect("the body that the backend saw", '{"message": "Hi there"}', answer.json()["body"])
+
+    chapter("What no AI should say does not reach the caller: 502")
+    answer = client.post("/ai/support", user, body='{"message": "Hello", "misbehave": true}')
+    show(answer)
+    expect_denial(answer, 502, "HARMFUL_OUTPUT", "AI response contains potentially harmful content")
+
+    chapter("Nor when it comes as a stream, which ends there")
+    answer = client.post("/ai/support", user, body='{"message": "Hello", "misbehave": true, "stream": true}')
+    show(answer)
+    expect("the stream ends with an error event", True, "event: error" in answer.text)
+    expect("the script is in the answer", False, "script" in answer.text)
+
+    chapter("Nor does more than 10,000 characters go in: 400")
+    answer = client.post("/ai/support", user, show=False, body=json.dumps({"message": "x" * 10_001}))
+    show(answer)
+    expect_denial(answer, 400, "INPUT_TOO_LONG", "Input too long")
 
     chapter("A key may make 50 requests in 15 minutes; then: 429")
     answer, passed = until_limited(client, org)
