@@ -31,6 +31,9 @@ fn assert_refused(answer: &Response, status: u16, code: &str) {
     assert!(!answer.json()["error"].as_str().unwrap_or_default().is_empty());
 }
 
+/// Where the shipped configuration begins to name its access logs.
+const ACCESS_LOG: &str = "          access_log:\n";
+
 /// The access log of Envoy with what the guard said, and the replacement that writes it.
 struct Log {
     folder: tempfile::TempDir,
@@ -46,7 +49,7 @@ impl Log {
     fn setting(&self) -> String {
         let path = self.folder.path().join("access.log");
         format!(
-            "stat_prefix: ingress\n          access_log:\n          - name: envoy.access_loggers.file\n            \
+            "          access_log:\n          - name: envoy.access_loggers.file\n            \
              typed_config:\n              \"@type\": type.googleapis.com/envoy.extensions.access_loggers.file.v3.FileAccessLog\n              \
              path: {}\n              log_format: {{text_format_source: {{inline_string: \"%PROTOCOL% %REQ(:PATH)% %RESPONSE_CODE% \
              guard=%DYNAMIC_METADATA(latchkey:guard)%\\n\"}}}}\n",
@@ -67,7 +70,7 @@ impl Log {
 fn what_the_guard_says_is_in_the_access_log() {
     let log = Log::new();
     let setting = log.setting();
-    let (stack, key) = guarded(Shape::Full, &[("stat_prefix: ingress", &setting)]);
+    let (stack, key) = guarded(Shape::Full, &[(ACCESS_LOG, &setting)]);
     let mut client = stack.client();
     assert_eq!(post(&mut client, "/g/both?good", &key, "hello").status, 200);
     assert_eq!(post(&mut client, "/g/out?bad", &key, "<script>").status, 502);
@@ -88,7 +91,7 @@ fn without_allow_mode_override_requests_are_guarded_and_responses_are_refused_or
     let setting = log.setting();
     let replaced = [
         ("allow_mode_override: true", "allow_mode_override: false"),
-        ("stat_prefix: ingress", &*setting),
+        (ACCESS_LOG, &*setting),
     ];
     let (stack, key) = guarded(Shape::Full, &replaced);
     let mut client = stack.client();
