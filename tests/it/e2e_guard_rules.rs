@@ -10,6 +10,9 @@ use flate2::write::GzEncoder;
 use crate::support::ai::{ANSWER, guarded, metric};
 use crate::support::{Client, Response, Shape, wait_for};
 
+/// A name, headers, a body, and the status and code that must come of them.
+type Case<'a> = (&'a str, &'a [(&'a str, &'a str)], &'a [u8], u16, &'a str);
+
 const INPUT: usize = 10_000;
 const OUTPUT: usize = 50_000;
 
@@ -171,7 +174,7 @@ fn a_body_that_nobody_should_send_is_refused_in_clear_words() {
     let nested = format!("{{\"message\": {}1{}}}", "[".repeat(100_000), "]".repeat(100_000));
     let bomb = gzip(&vec![b'a'; 64 << 20]);
     assert!(bomb.len() < 1 << 20);
-    let cases: [(&str, &[(&str, &str)], &[u8], u16, &str); 13] = [
+    let cases: [Case; 13] = [
         (
             "broken",
             &[("content-type", json)],
