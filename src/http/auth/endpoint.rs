@@ -70,7 +70,10 @@ struct Shown {
 }
 
 async fn token(State(authenticator): State<Authenticator>, request: Request) -> Response {
-    let response = match issue(&authenticator, request).await {
+    let issued = issue(&authenticator, request).await;
+    let result = issued.as_ref().map_or_else(TokenError::code, |_| "issued");
+    authenticator.metrics().requested(result);
+    let response = match issued {
         Ok(body) => Json(body).into_response(),
         Err(error) => error.into_response(),
     };
@@ -309,46 +312,49 @@ fn no_store() -> (HeaderName, HeaderValue) {
     (header::CACHE_CONTROL, HeaderValue::from_static("no-store"))
 }
 
+impl TokenError {
+    /// `error` of the body, and the label in metrics.
+    fn code(&self) -> &'static str {
+        match self {
+            Self::InvalidRequest(_) => "invalid_request",
+            Self::InvalidClient => "invalid_client",
+            Self::UnsupportedGrantType => "unsupported_grant_type",
+            Self::InvalidScope => "invalid_scope",
+            Self::InvalidTarget => "invalid_target",
+            Self::TooManyAttempts(_) => "temporarily_unavailable",
+            Self::ServerError => "server_error",
+        }
+    }
+
+    fn status(&self) -> StatusCode {
+        match self {
+            Self::InvalidRequest(_)
+            | Self::UnsupportedGrantType
+            | Self::InvalidScope
+            | Self::InvalidTarget => StatusCode::BAD_REQUEST,
+            Self::InvalidClient => StatusCode::UNAUTHORIZED,
+            Self::TooManyAttempts(_) => StatusCode::TOO_MANY_REQUESTS,
+            Self::ServerError => StatusCode::INTERNAL_SERVER_ERROR,
+        }
+    }
+
+    fn description(&self) -> &'static str {
+        match self {
+            Self::InvalidRequest(why) => why,
+            Self::InvalidClient => "the client is unknown, or its secret is wrong",
+            Self::UnsupportedGrantType => "only client_credentials is supported",
+            Self::InvalidScope => "the client does not have all of these permissions",
+            Self::InvalidTarget => "the audience can only be the origin of this server followed by /api",
+            Self::TooManyAttempts(_) => "too many failed attempts from this address",
+            Self::ServerError => "internal server error",
+        }
+    }
+}
+
 impl IntoResponse for TokenError {
     fn into_response(self) -> Response {
-        let (status, error, description) = match self {
-            Self::InvalidRequest(why) => (StatusCode::BAD_REQUEST, "invalid_request", why),
-            Self::InvalidClient => (
-                StatusCode::UNAUTHORIZED,
-                "invalid_client",
-                "the client is unknown, or its secret is wrong",
-            ),
-            Self::UnsupportedGrantType => (
-                StatusCode::BAD_REQUEST,
-                "unsupported_grant_type",
-                "only client_credentials is supported",
-            ),
-            Self::InvalidScope => (
-                StatusCode::BAD_REQUEST,
-                "invalid_scope",
-                "the client does not have all of these permissions",
-            ),
-            Self::InvalidTarget => (
-                StatusCode::BAD_REQUEST,
-                "invalid_target",
-                "the audience can only be the origin of this server followed by /api",
-            ),
-            Self::TooManyAttempts(_) => (
-                StatusCode::TOO_MANY_REQUESTS,
-                "temporarily_unavailable",
-                "too many failed attempts from this address",
-            ),
-            Self::ServerError => (
-                StatusCode::INTERNAL_SERVER_ERROR,
-                "server_error",
-                "internal server error",
-            ),
-        };
-        let mut response = (
-            status,
-            Json(json!({"error": error, "error_description": description})),
-        )
-            .into_response();
+        let body = json!({"error": self.code(), "error_description": self.description()});
+        let mut response = (self.status(), Json(body)).into_response();
         let headers = response.headers_mut();
         match self {
             Self::InvalidClient => {

@@ -15,6 +15,7 @@ mod first_token;
 mod issuer_keys;
 mod jws;
 mod machines;
+mod metrics;
 mod principal;
 mod provider;
 mod secret_file;
@@ -35,12 +36,14 @@ use self::bearer::Bearer;
 use self::endpoint::Origin;
 use self::jws::Unverified;
 use self::machines::{Machines, MachinesError};
+use self::metrics::AuthMetrics;
 pub(crate) use self::principal::Principal;
 use self::provider::Provider;
 use self::tokens::{StaticTokens, TokensError};
 use crate::config::{Settings, StoreUrl};
 use crate::keys::ApiKey;
 use crate::outbound::{ClientError, RemoteMetrics};
+use crate::telemetry::Registry;
 
 /// Why a request that shows a bearer is not let in. No text holds anything of the bearer.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
@@ -84,6 +87,7 @@ struct Shared {
     provider: Option<Provider>,
     machines: Machines,
     attempts: Attempts,
+    metrics: AuthMetrics,
     /// What no token of a machine client may be for.
     api_audiences: Vec<Box<str>>,
     serves_tls: bool,
@@ -137,6 +141,7 @@ impl Authenticator {
                 provider,
                 machines: Machines::open(management, &settings.store)?,
                 attempts: Attempts::new(),
+                metrics: AuthMetrics::default(),
                 api_audiences: settings.apis.iter().map(|api| api.audience.clone()).collect(),
                 serves_tls: settings.listen.http_tls.is_some(),
                 environment_keys: environment_keys.filter(|_| management.environment_keys),
@@ -146,37 +151,44 @@ impl Authenticator {
 
     /// Who sends a request with these headers. `Ok(None)`: nobody says so, there is no `Authorization` header.
     pub(crate) async fn authenticate(&self, headers: &HeaderMap) -> Result<Option<Principal>, AuthError> {
-        let Some(bearer) = Bearer::of(headers)? else {
-            return Ok(None);
+        let found = match Bearer::of(headers) {
+            Ok(None) => return Ok(None),
+            Ok(Some(bearer)) => self.holder_of(&bearer).await,
+            Err(error) => Err(error),
         };
-        if let Some(principal) = self.shared.tokens.holder_of(&bearer) {
-            return Ok(Some(principal));
+        let kind = found.as_ref().map(|(kind, _)| *kind);
+        self.shared.metrics.shown(kind.map_err(|error| *error));
+        found.map(|(_, principal)| Some(principal))
+    }
+
+    /// Who holds this bearer, and what kind of bearer it is.
+    async fn holder_of(&self, bearer: &Bearer<'_>) -> Result<(&'static str, Principal), AuthError> {
+        let shared = &*self.shared;
+        if let Some(holder) = shared.tokens.holder_of(bearer) {
+            return Ok(("token", holder));
         }
         if let Some(token) = Unverified::of(bearer.expose()) {
-            return self.holder_of(&token).await.map(Some);
+            let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+            let now = now.as_secs_f64();
+            if token.header.kid.as_deref().is_some_and(Machines::is_own_kid) {
+                let holder = shared.machines.holder_of(&token, now).await;
+                return holder.map(|holder| ("client", holder)).ok_or(AuthError::Invalid);
+            }
+            let provider = shared.provider.as_ref().ok_or(AuthError::Invalid)?;
+            return Ok(("jwt", provider.holder_of(&token, now).await?));
         }
-        if let Some(keys) = &self.shared.environment_keys
+        if let Some(keys) = &shared.environment_keys
             && let Some(key) = ApiKey::presented(bearer.expose())
             && let Some(key) = keys.verify(&key).await?
         {
-            return Ok(Some(Principal::environment_key(&key.id, key.permissions)));
+            return Ok(("key", Principal::environment_key(&key.id, key.permissions)));
         }
         Err(AuthError::Invalid)
     }
 
-    async fn holder_of(&self, token: &Unverified<'_>) -> Result<Principal, AuthError> {
-        let now = SystemTime::now()
-            .duration_since(UNIX_EPOCH)
-            .unwrap_or_default()
-            .as_secs_f64();
-        if token.header.kid.as_deref().is_some_and(Machines::is_own_kid) {
-            let holder = self.shared.machines.holder_of(token, now).await;
-            return holder.ok_or(AuthError::Invalid);
-        }
-        match &self.shared.provider {
-            Some(provider) => provider.holder_of(token, now).await,
-            None => Err(AuthError::Invalid),
-        }
+    /// Adds the metrics of management auth to a registry.
+    pub(crate) fn register(&self, registry: &mut Registry) {
+        self.shared.metrics.register(registry);
     }
 
     /// Reads the files of the static tokens again when they change, until `stop`.
@@ -191,6 +203,10 @@ impl Authenticator {
 
     fn machines(&self) -> &Machines {
         &self.shared.machines
+    }
+
+    fn metrics(&self) -> &AuthMetrics {
+        &self.shared.metrics
     }
 
     fn attempts(&self) -> &Attempts {

@@ -352,6 +352,30 @@ async fn who_guesses_is_slowed_down_by_address() {
 }
 
 #[tokio::test]
+async fn what_comes_of_bearers_and_of_requests_is_counted() {
+    let server = Server::start();
+    let token = server.token("").await;
+    server
+        .form("grant_type=client_credentials&client_id=ci&client_secret=wrong")
+        .await;
+    for shown in [token.as_str(), "nonsense", "a.b.c"] {
+        let _ = server.authenticator.authenticate(&bearer(shown)).await;
+    }
+    let _ = server.authenticator.authenticate(&HeaderMap::new()).await;
+    let mut registry = crate::telemetry::Registry::default();
+    server.authenticator.register(&mut registry);
+    let metrics = crate::telemetry::render(&registry).unwrap();
+    for line in [
+        "latchkey_management_bearers_total{result=\"client\"} 1",
+        "latchkey_management_bearers_total{result=\"invalid\"} 2",
+        "latchkey_token_requests_total{result=\"issued\"} 1",
+        "latchkey_token_requests_total{result=\"invalid_client\"} 1",
+    ] {
+        assert!(metrics.contains(line), "{line} in {metrics}");
+    }
+}
+
+#[tokio::test]
 async fn a_token_dies_with_its_client_and_is_worth_nothing_elsewhere() {
     let server = Server::start();
     let token = server.token("").await;
