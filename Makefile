@@ -4,7 +4,7 @@ SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help demo check test test-envoys bench clean
+.PHONY: help demo check test test-envoys attack bench clean
 
 # $(call stage,NAME,COMMAND): runs the command, and says how long it took.
 define stage
@@ -39,6 +39,11 @@ test-envoys: ## The end-to-end tests with the oldest supported Envoy
 	$(call stage,install,scripts/install.sh envoys)
 	$(call stage,build,cargo build --locked --bins --examples)
 	$(call stage,test,ENVOY_BINARY=.tools/envoy-1.36.2/bin/envoy cargo test --locked --test it e2e_)
+
+attack: ## The whole hostile corpus through Envoy: every target, every trick (minutes)
+	$(call stage,install,scripts/install.sh)
+	$(call stage,build,cargo build --locked --bins --examples)
+	$(call stage,attack,LATCHKEY_ATTACK=whole cargo test --locked --test it -- --exact attack::no_request_gets_past --nocapture)
 
 bench: ## CPU of one Check beside a stock tonic service (release build)
 	$(call stage,install,scripts/install.sh bench)

@@ -14,7 +14,7 @@ pub struct Facts<'r> {
     /// The request asks for another protocol: `Upgrade` (RFC 9110 §7.8) or an extended CONNECT (RFC 8441).
     pub upgrade: bool,
     /// Incoming names that must not reach the backend: credentials, strip headers that were sent, and every incoming name
-    /// that equals a tenant header or a strip header once `_` and `.` are read as `-`. In lower case, no name twice. A tenant
+    /// that equals a tenant header or a strip header once separators are read as `-`. In lower case, no name twice. A tenant
     /// header's own spelling is not among them: the answer sets or removes each of those.
     pub remove: Vec<&'r [u8]>,
     /// Envoy showed a chosen list of headers only, so what was not shown has to be removed blindly: add

@@ -1,8 +1,9 @@
 //! One pass over the headers.
 //!
 //! The names that matter are compiled into an index by length, so that a header of no interest costs a comparison of its
-//! length and first byte. Names are compared with `_` and `.` read as `-`: WSGI and CGI hand `X_Auth_Org_Code` to an
-//! application as `X-Auth-Org-Code`, so such a *twin* of a header that we set or strip must not get through.
+//! length and first byte. Names are compared with everything read as `-` that is no letter and no digit: WSGI and CGI hand
+//! `X_Auth_Org_Code` to an application as `X-Auth-Org-Code`, PHP does so with dots, and some old servers with all that a name may
+//! have (`x!auth!org!code`). Such a *twin* of a header that we set or strip must not get through.
 
 use super::address::AddressHeaders;
 use super::credential::{HeaderPlace, OwnShape, Presented, trim};
@@ -195,6 +196,8 @@ impl HeaderIndex {
             Role::Strip => read.remove(name),
             Role::Tenant if !is_exact => read.remove(name),
             Role::Tenant => {}
+            // A twin is no credential, but a key in it is not the backend's either.
+            Role::Credential(_) if !is_exact && self.own_shape.is_in(value) => read.remove(name),
             _ if !is_exact => {}
             Role::Credential(place) => self.note_credential(read, place, name, value),
             Role::RequestId => read.request_id.add(value),
@@ -308,11 +311,14 @@ fn header_places(settings: &Settings) -> Vec<(&str, HeaderPlace)> {
 pub(super) fn blind_removals(settings: &Settings) -> Vec<Box<str>> {
     let tenant = settings.tenant_headers.all().map(HeaderName::as_str);
     let strip: Vec<&str> = settings.strip_headers.iter().map(HeaderName::as_str).collect();
-    let mut names: Vec<Box<str>> = header_places(settings)
-        .iter()
-        .map(|(name, _)| (*name).into())
-        .collect();
-    for name in tenant.iter().chain(&strip).chain([&FAILURE_MODE_ALLOWED]) {
+    let places = header_places(settings);
+    let credentials = places.iter().map(|(name, _)| name);
+    let mut names: Vec<Box<str>> = Vec::new();
+    for name in credentials
+        .chain(&tenant)
+        .chain(&strip)
+        .chain([&FAILURE_MODE_ALLOWED])
+    {
         names.extend(spellings(name).into_iter().map(String::into_boxed_str));
     }
     names.retain(|name| !tenant.contains(&&**name) && !NEEDED.contains(&&**name));
@@ -339,7 +345,7 @@ fn spellings(name: &str) -> Vec<String> {
     spellings
 }
 
-/// Whether two names of one length are equal once `_` and `.` are read as `-`.
+/// Whether two names of one length are equal once their separators are read as `-`.
 fn is_twin(known: &[u8], name: &[u8]) -> bool {
     known
         .iter()
@@ -352,10 +358,10 @@ fn is_spelling_of(known: &str, name: &[u8]) -> bool {
 }
 
 fn plain(byte: u8) -> u8 {
-    if matches!(byte, b'_' | b'.') {
-        b'-'
-    } else {
+    if byte.is_ascii_alphanumeric() {
         byte.to_ascii_lowercase()
+    } else {
+        b'-'
     }
 }
 

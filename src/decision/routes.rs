@@ -4,7 +4,8 @@
 //! path without parameters, and one hash a segment for patterns, however many routes there are.
 //!
 //! The twin rule: what a lenient upstream takes for a more specific route must not be judged by a broader one. Such an
-//! upstream ignores ASCII case or a final slash, or decodes escapes that RFC 3986 §6.2.2.2 leaves alone (`%3A` for `:`).
+//! upstream ignores case or a final slash, or decodes escapes that RFC 3986 §6.2.2.2 leaves alone (`%3A` for `:`). Case is that of
+//! Unicode: the Kelvin sign is a `k` in lower case, and the long s an `S` in upper case.
 
 use std::cmp::Reverse;
 use std::collections::HashMap;
@@ -180,7 +181,7 @@ impl HostTable {
         }
     }
 
-    /// The most specific choice of an upstream that ignores ASCII case and a final slash, and decodes all escapes.
+    /// The most specific choice of an upstream that ignores case and a final slash, and decodes all escapes.
     fn find_leniently(&self, path: &[u8]) -> Option<&Choice> {
         let folded = fold(path);
         let folded = folded.strip_suffix(b"/").unwrap_or(&folded);
@@ -223,7 +224,7 @@ impl Node {
     }
 }
 
-/// Escapes decoded, letters in lower case.
+/// Escapes decoded, letters in lower case; those outside ASCII by way of upper case, where some of them meet.
 pub(crate) fn fold(text: &[u8]) -> Vec<u8> {
     let mut folded = Vec::with_capacity(text.len());
     let mut rest = text;
@@ -232,7 +233,15 @@ pub(crate) fn fold(text: &[u8]) -> Vec<u8> {
         folded.push(byte.to_ascii_lowercase());
         rest = if length == 3 { &rest[3..] } else { after };
     }
-    folded
+    match std::str::from_utf8(&folded) {
+        Ok(text) if !text.is_ascii() => text
+            .chars()
+            .flat_map(char::to_uppercase)
+            .flat_map(char::to_lowercase)
+            .collect::<String>()
+            .into_bytes(),
+        _ => folded,
+    }
 }
 
 fn without_final_slash(segments: &[Segment]) -> &[Segment] {

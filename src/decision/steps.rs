@@ -99,6 +99,10 @@ impl<'p, 'r> Place<'p, 'r> {
             return Err(Denial::InvalidPath);
         }
         let target = Target::read(request.target()).map_err(|_| Denial::InvalidPath)?;
+        // A `!` may stand for any byte then, and the upstream gets that byte.
+        if target.path.contains(&b'!') && !request.is_target_exact() {
+            return Err(Denial::InvalidPath);
+        }
         let host = read_host(request.host()).map_err(|_| Denial::InvalidHost)?;
         let choice = policy.routes.find(&host, &target.path);
         let route = choice.and_then(|choice| choice.route(request.method()));

@@ -20,6 +20,7 @@ use crate::keys::{KeyRecord, KeyStatus, KeyType, Owner};
 pub(crate) struct FakeRequest {
     method: Vec<u8>,
     target: Vec<u8>,
+    is_target_exact: bool,
     host: Vec<u8>,
     headers: Vec<(Vec<u8>, Vec<u8>)>,
     peer: Option<IpAddr>,
@@ -30,6 +31,7 @@ impl FakeRequest {
         let request = Self {
             method: method.as_ref().into(),
             target: target.as_ref().into(),
+            is_target_exact: true,
             host: b"api.example.com".into(),
             headers: Vec::new(),
             peer: Some(IpAddr::from([192, 0, 2, 1])),
@@ -54,6 +56,12 @@ impl FakeRequest {
         self
     }
 
+    /// Its target is not known to the byte.
+    pub(crate) fn inexact(mut self) -> Self {
+        self.is_target_exact = false;
+        self
+    }
+
     pub(crate) fn peer(mut self, peer: Option<IpAddr>) -> Self {
         self.peer = peer;
         self
@@ -73,6 +81,10 @@ impl RequestView for FakeRequest {
 
     fn target(&self) -> &[u8] {
         &self.target
+    }
+
+    fn is_target_exact(&self) -> bool {
+        self.is_target_exact
     }
 
     fn host(&self) -> &[u8] {

@@ -10,6 +10,10 @@ pub trait RequestView {
     /// The request target with its query, exactly as Envoy has it (`:path`).
     fn target(&self) -> &[u8];
 
+    /// Whether [`target`](Self::target) is known to be the caller's very bytes. Unless Envoy is told to encode raw headers, it puts
+    /// `!` for every byte that is not UTF-8, and sends on the byte itself.
+    fn is_target_exact(&self) -> bool;
+
     /// The host (`:authority` or `Host`).
     fn host(&self) -> &[u8];
 

@@ -1,5 +1,6 @@
 //! Tests from the outside.
 
+mod attack;
 mod conformance;
 mod e2e_abuse;
 mod e2e_chain;

@@ -385,6 +385,28 @@ fn the_map_and_the_list_of_headers_are_both_read() {
 }
 
 #[test]
+fn only_raw_headers_tell_the_bytes_of_the_target() {
+    let entry = [delimited(1, b":path"), delimited(2, b"/a!")].concat();
+    let raw = |value: &[u8]| {
+        let header = [delimited(1, b":path"), delimited(3, value)].concat();
+        delimited(13, &delimited(1, &header))
+    };
+    let target = delimited(4, b"/a!");
+    for (parts, expected) in [
+        (vec![raw(b"/a!")], true),
+        (vec![raw(b"/a\xff")], false),
+        (vec![raw(b"/a\xff"), raw(b"/b")], false),
+        (vec![delimited(3, &entry)], false),
+        (vec![delimited(3, &entry), raw(b"/a!")], false),
+        (vec![], false),
+    ] {
+        let http = [target.clone(), parts.concat()].concat();
+        let view = CheckView::read(with_http(&http)).unwrap();
+        assert_eq!(view.is_target_exact(), expected, "{}", http.escape_ascii());
+    }
+}
+
+#[test]
 fn ten_thousand_headers_are_read_and_one_more_is_refused() {
     let with = |count: usize| {
         let headers = (0..count)

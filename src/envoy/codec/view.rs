@@ -28,6 +28,7 @@ pub struct CheckView {
     host: Span,
     peer: Peer,
     headers: Vec<Header>,
+    has_map: bool,
 }
 
 /// The last `source.address` of the message.
@@ -63,6 +64,7 @@ impl CheckView {
             host,
             peer,
             headers,
+            has_map,
             ..
         } = found;
         Ok(Self {
@@ -72,6 +74,7 @@ impl CheckView {
             host,
             peer,
             headers,
+            has_map,
         })
     }
 }
@@ -83,6 +86,14 @@ impl RequestView for CheckView {
 
     fn target(&self) -> &[u8] {
         self.target.of(&self.message)
+    }
+
+    /// `path` is a string, so Envoy has put `!` for what is no UTF-8 there. The pseudo header in `header_map` has the bytes.
+    fn is_target_exact(&self) -> bool {
+        !self.has_map
+            && self
+                .headers()
+                .any(|(name, value)| name == b":path" && value == self.target())
     }
 
     fn host(&self) -> &[u8] {
@@ -123,6 +134,8 @@ struct Found {
     host: Span,
     peer: Peer,
     headers: Vec<Header>,
+    /// The map `headers` is there.
+    has_map: bool,
 }
 
 impl Found {
@@ -180,6 +193,7 @@ impl Found {
 
     /// An entry of the map `headers`.
     fn map_entry(&mut self, message: &[u8], span: Span) -> Result<(), Malformed> {
+        self.has_map = true;
         let mut header = Header::default();
         let mut fields = Fields::of(message, span);
         while let Some((number, value)) = fields.next()? {

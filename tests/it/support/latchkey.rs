@@ -65,13 +65,19 @@ impl Home {
 
     /// With texts of the configuration replaced; each must be there.
     pub(crate) fn with(replaced: &[(&str, &str)]) -> Self {
-        let folder = tempfile::tempdir().expect("a temporary folder");
-        let home = Self { folder };
-        let mut config = CONFIG.replace("FOLDER", &home.path().to_string_lossy());
+        let mut config = CONFIG.to_owned();
         for (from, to) in replaced {
             assert!(config.contains(from), "{from} is not in the configuration");
             config = config.replace(from, to);
         }
+        Self::of(&config)
+    }
+
+    /// With a configuration of its own, in which `FOLDER` stands for its folder.
+    pub(crate) fn of(config: &str) -> Self {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let home = Self { folder };
+        let config = config.replace("FOLDER", &home.path().to_string_lossy());
         fs::write(home.config(), config).expect("the configuration can be written");
         home
     }

@@ -5,6 +5,7 @@ pub(crate) mod ai;
 mod authority;
 mod backend;
 mod chaos;
+pub(crate) mod check_proxy;
 mod client;
 mod envoy;
 mod latchkey;

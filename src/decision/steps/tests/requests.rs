@@ -46,6 +46,18 @@ fn a_preflight_passes_where_the_route_of_the_asked_method_says_so() {
 }
 
 #[test]
+fn a_byte_that_envoy_has_replaced_is_no_exclamation_mark() {
+    for (request, expected) in [
+        (get("/public/a!"), "public"),
+        (get("/public/a!").inexact(), "invalid_path"),
+        (get("/public/a%21").inexact(), "public"),
+        (get("/public/a?!").inexact(), "public"),
+    ] {
+        assert_eq!(reason(&request, good()), expected, "{request:?}");
+    }
+}
+
+#[test]
 fn a_public_route_keeps_a_foreign_credential_and_strips_ours() {
     let with_query = |settings: &mut crate::config::Settings| {
         settings.routes = routes();
