@@ -24,7 +24,7 @@ NEXT_FILTER = "          # A Check cannot touch trailers"
 
 
 def latency(address, path, key, body):
-    """Mean and median-like spread of one round: milliseconds a request, four connections."""
+    """Mean of one round: milliseconds a request, four connections."""
     told = subprocess.run(
         ["h2load", "--h1", "-n", REQUESTS, "-c", "4", "-d", body, "-H", "content-type: application/json",
          "-H", f"x-api-key: {key}", f"http://{address}{path}"],
@@ -49,14 +49,16 @@ def main():
     try:
         with contextlib.redirect_stdout(io.StringIO()):
             backend = demo.start_backend(processes)
-            latchkey = demo.start_latchkey(processes)["grpc"]
+            addresses = demo.start_latchkey(processes)
+            latchkey = addresses["grpc"]
             with_filter, _ = demo.start_envoy(processes, latchkey, backend)
             plain = processes.folder / "plain.yaml"
             plain.write_text(shipped[: shipped.index(FIRST_LINE)] + shipped[shipped.index(NEXT_FILTER) :])
             demo.ENVOY_CONFIG = plain
             os.remove(processes.folder / "envoy.admin")
             without_filter, _ = demo.start_envoy(processes, latchkey, backend)
-            key = demo.create_key(processes.folder, "KEY", "bench", ["--org", "org_acme"])["key"]
+            management = demo.management_client(processes.folder, addresses["http"])
+            key = demo.create_key(management, "KEY", "bench", {"org_code": "org_acme"})["key"]
         body = processes.folder / "body.json"
         body.write_text('{"message": "Hello"}')
         ways = {
