@@ -1,4 +1,4 @@
-# `make` alone lists the targets. A fresh machine needs Rust, gcc, make and Python with pip.
+# `make` alone lists the targets. A fresh machine needs Rust, gcc, make and Python with pip; the tests also Node with npm.
 
 SHELL := bash
 .SHELLFLAGS := -euo pipefail -c

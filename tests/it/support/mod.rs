@@ -10,6 +10,7 @@ mod client;
 mod envoy;
 mod latchkey;
 mod message;
+mod node;
 mod process;
 mod tls;
 #[expect(dead_code, reason = "the tests of the source itself use the rest of it")]
@@ -26,6 +27,7 @@ pub(crate) use client::{Client, Pieces, Response};
 pub(crate) use envoy::{Envoy, Shape, in_each_shape};
 pub(crate) use latchkey::{CHATS, Home, Key, Latchkey, UNAUTHENTICATED};
 pub(crate) use message::Message;
+pub(crate) use node::{node, npm_folder};
 pub(crate) use process::{Finished, Process, buf, run, run_for};
 pub(crate) use tls::TlsClient;
 pub(crate) use verifier::{Behaviour, CLIENT_SECRET, Guard, Verifier, valid};
