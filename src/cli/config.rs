@@ -1,4 +1,4 @@
-//! `latchkey config …`: check the configuration, or print the documented defaults.
+//! `latchkey config …`: check the configuration, or print examples, schema and reference of it.
 //!
 //! Results go to standard output, mistakes and warnings to standard error.
 
@@ -15,7 +15,15 @@ pub(super) enum ConfigCommand {
     /// Check a configuration, and say what this version does not serve of it
     Check(CheckArgs),
     /// Print the documented defaults, to begin a file with
-    Example,
+    Example {
+        /// The guide to verifying API keys to the letter, in place of the defaults
+        #[arg(long)]
+        guide: bool,
+    },
+    /// Print the JSON Schema of the configuration, for editors
+    Schema,
+    /// Print the reference of all settings, in Markdown
+    Docs,
 }
 
 /// The arguments of `latchkey config check`.
@@ -40,11 +48,19 @@ enum Output {
 pub(super) fn run(command: ConfigCommand, environment: &Environment) -> anyhow::Result<ExitCode> {
     match command {
         ConfigCommand::Check(args) => check(&args, environment),
-        ConfigCommand::Example => {
-            std::io::stdout().write_all(config::DEFAULT_FILE.as_bytes())?;
-            Ok(ExitCode::SUCCESS)
-        }
+        ConfigCommand::Example { guide } => print_whole(if guide {
+            config::GUIDE_FILE
+        } else {
+            config::DEFAULT_FILE
+        }),
+        ConfigCommand::Schema => print_whole(&format!("{:#}\n", config::json_schema())),
+        ConfigCommand::Docs => print_whole(&config::documentation()),
     }
+}
+
+fn print_whole(text: &str) -> anyhow::Result<ExitCode> {
+    std::io::stdout().write_all(text.as_bytes())?;
+    Ok(ExitCode::SUCCESS)
 }
 
 /// The settings of `file` and the environment, for every command that needs them. Mistakes are printed here, one a line;

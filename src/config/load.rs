@@ -14,6 +14,9 @@ use super::{notices, overrides, read};
 /// The documented defaults; also what `latchkey config example` prints.
 pub const DEFAULT_FILE: &str = include_str!("default.yaml");
 
+/// The guide to verifying API keys, put into practice to the letter; what `latchkey config example --guide` prints.
+pub const GUIDE_FILE: &str = include_str!("guide.yaml");
+
 /// Longest file that is read, in bytes.
 const MAX_FILE_BYTES: u64 = 1024 * 1024;
 

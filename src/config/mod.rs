@@ -10,6 +10,7 @@ mod overrides;
 mod pattern;
 mod read;
 pub(crate) mod reader;
+mod schema;
 mod settings;
 pub(crate) mod tree;
 mod watch;
@@ -17,9 +18,10 @@ mod watch;
 pub use change::PolicyVersion;
 #[cfg(test)]
 pub(crate) use load::load_text_placed;
-pub use load::{DEFAULT_FILE, Loaded, Notice, SettingsError, Source, load};
+pub use load::{DEFAULT_FILE, GUIDE_FILE, Loaded, Notice, SettingsError, Source, load};
 pub(crate) use load::{Placed, load_placed};
 pub use pattern::{InvalidPattern, PathPattern, Segment};
+pub use schema::{documentation, json_schema};
 pub use settings::*;
 pub use watch::FileWatch;
 

@@ -6,6 +6,37 @@ use super::load::Notice;
 use super::settings::{ListenAddress, Settings, StoreUrl};
 use super::tree::{Node, Value};
 
+/// Settings that this version does not serve. The one place that says so: the start, `config check`, the JSON Schema and
+/// `docs/configuration.md` tell it from here. Once something is served, its entry goes.
+const UNSERVED: [&Unserved; 2] = [&POSTGRES, &REDIS];
+
+/// A setting that is read and checked, and does nothing.
+struct Unserved {
+    /// Its names; the first that is given is the one to blame.
+    settings: &'static [&'static str],
+    /// Whether `serve` must refuse to start.
+    stops_start: bool,
+    text: &'static str,
+}
+
+const POSTGRES: Unserved = Unserved {
+    settings: &["store_file", "store"],
+    stops_start: true,
+    text: "PostgreSQL as a store is not served by this version; use sqlite://",
+};
+const REDIS: Unserved = Unserved {
+    settings: &["redis_file", "redis"],
+    stops_start: true,
+    text: "redis is not served by this version: rate limits would not be shared between replicas",
+};
+/// What the reference says of a setting that is not served.
+pub(super) fn remark(path: &str) -> Option<&'static str> {
+    UNSERVED
+        .iter()
+        .find(|unserved| unserved.settings.contains(&path))
+        .map(|unserved| unserved.text)
+}
+
 pub(super) fn of(settings: &Settings, tree: &Node, defaults: &Node, file: &str) -> Vec<Notice> {
     let mut notices = Notices {
         tree,
@@ -23,12 +54,10 @@ pub(super) fn of(settings: &Settings, tree: &Node, defaults: &Node, file: &str) 
         notices.add(&["listen", "http"], false, text);
     }
     if matches!(settings.store, StoreUrl::Postgres(_)) {
-        let text = "PostgreSQL as a store is not served by this version; use sqlite://";
-        notices.add_first(&[&["store_file"], &["store"]], true, text);
+        notices.add_unserved(&POSTGRES);
     }
     if settings.redis.is_some() {
-        let text = "redis is not served by this version: rate limits would not be shared between replicas";
-        notices.add_first(&[&["redis_file"], &["redis"]], true, text);
+        notices.add_unserved(&REDIS);
     }
     notices.list
 }
@@ -53,10 +82,11 @@ impl Notices<'_> {
         true
     }
 
-    /// The same for a setting with more than one name.
-    fn add_first(&mut self, paths: &[&[&str]], stops_start: bool, text: &str) {
-        for path in paths {
-            if self.add(path, stops_start, text) {
+    /// The same for what is not served, at the first of its names that is given.
+    fn add_unserved(&mut self, unserved: &Unserved) {
+        for setting in unserved.settings {
+            let path: Vec<&str> = setting.split('.').collect();
+            if self.add(&path, unserved.stops_start, unserved.text) {
                 return;
             }
         }

@@ -20,6 +20,9 @@ const MAX_MISTAKES: usize = 200;
 pub(crate) struct Reader {
     mistakes: Vec<(Place, String)>,
     left_out: usize,
+    /// The maps that were read: the names that were in each, and those that could have been.
+    #[cfg(test)]
+    pub(crate) maps: Vec<(Vec<String>, Vec<String>)>,
 }
 
 /// A map that is being read field by field.
@@ -104,6 +107,11 @@ impl Reader {
                 );
             }
         }
+        #[cfg(test)]
+        self.maps.push((
+            entries.iter().map(|entry| entry.name.clone()).collect(),
+            known.iter().map(|name| (*name).to_owned()).collect(),
+        ));
         let entries = entries.iter().map(|entry| (entry.name.as_str(), entry)).collect();
         Some(Fields {
             what,

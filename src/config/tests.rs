@@ -1,6 +1,6 @@
 //! Whole files in, settings or mistakes out.
 
-mod mistakes;
+pub(super) mod mistakes;
 
 use std::collections::BTreeMap;
 use std::num::{NonZeroU32, NonZeroUsize};
@@ -13,7 +13,7 @@ use super::load::load_text;
 use super::*;
 
 /// A small file that holds; tests add to it.
-const BASE: &str = "apis: [{id: a, name: A, audience: aud, scopes: [x, y]}]
+pub(super) const BASE: &str = "apis: [{id: a, name: A, audience: aud, scopes: [x, y]}]
 routes: [{name: r, path: /r, api: a}]
 ";
 
