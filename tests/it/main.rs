@@ -2,6 +2,7 @@
 
 mod attack;
 mod conformance;
+mod docs;
 mod e2e_abuse;
 mod e2e_chain;
 mod e2e_check;
@@ -21,6 +22,7 @@ mod e2e_tls;
 mod e2e_traces;
 mod e2e_usage;
 mod explain;
+mod fuzz_corpus;
 mod guard;
 mod management;
 mod sdk;
