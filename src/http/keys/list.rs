@@ -103,9 +103,10 @@ pub(super) async fn show(
     if let Some(gathered) = app.keys.uses().of(&key_id) {
         key.add(&gathered);
     }
+    let used = app.usage.last_used(&key_id).await?;
     Ok(Json(KeyAnswer {
         code: "OK",
         message: "Success",
-        api_key: KeyDetail::of(key, now_ms()),
+        api_key: KeyDetail::of(key, used, now_ms()),
     }))
 }

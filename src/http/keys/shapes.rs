@@ -148,6 +148,11 @@ pub(super) struct KeyDetail {
     item: KeyItem,
     /// How often it was verified over HTTP.
     verification_count: u64,
+    /// When a request was last let through with it, as far as access logs have come in.
+    #[schema(format = DateTime)]
+    last_used_on: Option<String>,
+    /// How many requests were let through with it.
+    use_count: u64,
     /// The secret before the last rotation, while it still works.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false)]
@@ -206,10 +211,13 @@ impl RateLimitItem {
 }
 
 impl KeyDetail {
-    pub(super) fn of(key: StoredKey, now_ms: u64) -> Self {
+    /// `used` is when the key was last used, and how often.
+    pub(super) fn of(key: StoredKey, used: Option<(u64, u64)>, now_ms: u64) -> Self {
         let works = |old: &OldSecret| old.until_ms > now_ms;
         Self {
             verification_count: key.verification_count,
+            last_used_on: used.map(|(at_ms, _)| time::written(at_ms)),
+            use_count: used.map_or(0, |(_, count)| count),
             old_key: key.old_secret.clone().filter(works).map(|old| OldKey {
                 key_suffix: old.suffix,
                 valid_until: time::written(old.until_ms),
