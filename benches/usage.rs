@@ -25,7 +25,7 @@ fn event(number: u64, of: u64) -> Event {
         route: ["chat", "support", "process"][usize::try_from(number % 3).unwrap_or(0)].into(),
         method: "POST".into(),
         path: "/ai/chat".into(),
-        status: if number % 50 == 0 { 429 } else { 200 },
+        status: if number.is_multiple_of(50) { 429 } else { 200 },
         outcome: "allow".into(),
         reason: "key".into(),
         flags: "".into(),
