@@ -9,6 +9,9 @@ mod targets {
     pub(crate) mod codec;
     pub(crate) mod config;
     pub(crate) mod credential;
+    pub(crate) mod guard_json;
+    pub(crate) mod guard_rules;
+    pub(crate) mod guard_stream;
     pub(crate) mod key_format;
     pub(crate) mod path;
     pub(crate) mod support;
@@ -16,10 +19,13 @@ mod targets {
 
 type Target = (&'static str, fn(&[u8]));
 
-const TARGETS: [Target; 5] = [
+const TARGETS: [Target; 8] = [
     ("codec", targets::codec::run),
     ("config", targets::config::run),
     ("credential", targets::credential::run),
+    ("guard_json", targets::guard_json::run),
+    ("guard_rules", targets::guard_rules::run),
+    ("guard_stream", targets::guard_stream::run),
     ("key_format", targets::key_format::run),
     ("path", targets::path::run),
 ];
