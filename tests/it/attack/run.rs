@@ -41,6 +41,16 @@ const TRAILERS_OUT: (&str, &str) = (
      explicit_http_config: {http_protocol_options: {enable_trailers: true}}",
 );
 
+/// Off, all that Envoy does to a target.
+const NORMALIZE: [(&str, &str); 3] = [
+    ("normalize_path: true", "normalize_path: false"),
+    ("merge_slashes: true", "merge_slashes: false"),
+    (
+        "path_with_escaped_slashes_action: REJECT_REQUEST",
+        "path_with_escaped_slashes_action: KEEP_UNCHANGED",
+    ),
+];
+
 pub(super) const FRONTS: [Front; 4] = [
     Front {
         name: "full, normalizing",
@@ -55,12 +65,9 @@ pub(super) const FRONTS: [Front; 4] = [
             UNDERSCORES,
             TRAILERS_IN,
             TRAILERS_OUT,
-            ("normalize_path: true", "normalize_path: false"),
-            ("merge_slashes: true", "merge_slashes: false"),
-            (
-                "path_with_escaped_slashes_action: REJECT_REQUEST",
-                "path_with_escaped_slashes_action: KEEP_UNCHANGED",
-            ),
+            NORMALIZE[0],
+            NORMALIZE[1],
+            NORMALIZE[2],
         ],
         separators: Separators::Any,
     },
@@ -99,6 +106,24 @@ pub(super) const WITHOUT_GUARD: [Front; 1] = [Front {
         (
             "- name: latchkey-guard",
             "- name: latchkey-guard\n            disabled: true",
+        ),
+    ],
+    separators: Separators::Any,
+}];
+
+/// The same, with every header to the byte.
+pub(super) const RAW_WITHOUT_GUARD: [Front; 1] = [Front {
+    name: "full without a guard, targets as they come",
+    shape: Shape::Full,
+    replaced: &[
+        UNDERSCORES,
+        TRAILERS_IN,
+        NORMALIZE[0],
+        NORMALIZE[1],
+        NORMALIZE[2],
+        (
+            "- name: envoy.filters.http.ext_proc",
+            "- name: envoy.filters.http.ext_proc\n            disabled: true",
         ),
     ],
     separators: Separators::Any,
