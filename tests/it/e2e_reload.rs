@@ -85,6 +85,9 @@ fn a_good_edit_is_in_force_soon_and_no_request_fails() {
                     (client.get("/new", &[]).status == NO_ROUTE).then_some(())
                 });
                 assert_eq!(version(&stack.latchkey), before);
+                wait_for("enough requests to tell", SEEN, || {
+                    (stack.backend.requests() > 50).then_some(())
+                });
             })
             .join();
         over.store(true, Ordering::Relaxed);
@@ -104,7 +107,7 @@ fn a_good_edit_is_in_force_soon_and_no_request_fails() {
     );
     let answered: usize = calls.iter().map(|(answered, _)| answered).sum();
     println!("{answered} requests answered");
-    assert!(answered > 100, "{answered}");
+    assert!(answered > 20, "{answered}");
     assert_eq!(stack.latchkey.metric(APPLIED), 2.0);
 }
 
