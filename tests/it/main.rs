@@ -3,6 +3,7 @@
 mod attack;
 mod conformance;
 mod docs;
+mod documented;
 mod e2e_abuse;
 mod e2e_chain;
 mod e2e_check;
