@@ -101,7 +101,7 @@ impl Endpoint {
         if status.is_server_error() || status == StatusCode::TOO_MANY_REQUESTS {
             return Err(CallError::TryLater {
                 status: status.as_u16(),
-                retry_after: retry_after(&headers),
+                retry_after: retry_after(status, &headers),
             });
         }
         let body = read_body(response, self.limit).await?;
@@ -152,12 +152,13 @@ async fn read_body(mut response: Response, limit: Duration) -> Result<Zeroizing<
     Ok(body)
 }
 
-/// `Retry-After` in seconds (RFC 9110 §10.2.3), or `RateLimit-Reset`, which Kinde sends. A date is not understood.
-fn retry_after(headers: &HeaderMap) -> Option<Duration> {
-    [header::RETRY_AFTER.as_str(), "ratelimit-reset"]
-        .into_iter()
-        .filter_map(|name| headers.get(name)?.to_str().ok()?.trim().parse().ok())
-        .next()
+/// `Retry-After` in seconds (RFC 9110 §10.2.3), or with a 429 `RateLimit-Reset`, which Kinde sends. A date is not understood.
+fn retry_after(status: StatusCode, headers: &HeaderMap) -> Option<Duration> {
+    let seconds = |name: &str| headers.get(name)?.to_str().ok()?.trim().parse().ok();
+    // Many servers put it into every answer: beside a fault it says when a quota begins anew, and is no wish to be left alone.
+    let reset = || seconds("ratelimit-reset").filter(|_| status == StatusCode::TOO_MANY_REQUESTS);
+    seconds(header::RETRY_AFTER.as_str())
+        .or_else(reset)
         .map(Duration::from_secs)
 }
 

@@ -128,6 +128,25 @@ async fn an_endpoint_that_asks_for_it_is_left_alone() {
 }
 
 #[tokio::test]
+async fn the_end_of_a_quota_beside_a_fault_is_no_wish_to_be_left_alone() {
+    const FAULT: &str =
+        "HTTP/1.1 502 Gone\r\nconnection: close\r\nRateLimit-Reset: 900\r\ncontent-length: 0\r\n\r\n";
+    let (address, asked) = raw(&[FAULT, FAULT, OK]).await;
+    let caller = Caller::new(address, LIMIT);
+    let retry_after = None;
+    assert_eq!(
+        caller.call().await,
+        Err(CallError::TryLater {
+            status: 502,
+            retry_after
+        })
+    );
+    assert_eq!(asked.load(Ordering::SeqCst), 2, "it was tried again");
+    assert_eq!(caller.call().await, Ok((200, "ok".into())));
+    caller.has(r#"latchkey_remote_breaker_opened_total{endpoint="verify"} 0"#);
+}
+
+#[tokio::test]
 async fn an_endpoint_that_keeps_failing_is_left_alone_and_asked_again() {
     let (address, asked) = raw(&[
         BROKEN, BROKEN, BROKEN, BROKEN, BROKEN, BROKEN, BROKEN, BROKEN, BROKEN, BROKEN, OK,
