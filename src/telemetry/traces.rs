@@ -24,6 +24,10 @@ const EXPORT_LIMIT: Duration = Duration::from_secs(5);
 const PARENT: &str = "traceparent";
 const STATE: &str = "tracestate";
 
+/// The longest `tracestate` that is passed on, in bytes: what everybody has to, by W3C Trace Context §3.3.1.5. It goes with
+/// each span that waits to be sent, and a caller chooses it.
+const MOST_STATE: usize = 512;
+
 /// Sends spans to a collector.
 pub struct Traces {
     provider: SdkTracerProvider,
@@ -99,7 +103,7 @@ impl Traces {
     pub fn continued<'h>(header: impl Fn(&str) -> Option<&'h str>) -> Option<Trace> {
         let headers = Headers {
             parent: header(PARENT)?,
-            state: header(STATE),
+            state: header(STATE).filter(|state| state.len() <= MOST_STATE),
         };
         let context = TraceContextPropagator::new().extract_with_context(&Context::new(), &headers);
         context
@@ -167,6 +171,19 @@ mod tests {
             ),
         ] {
             assert!(!continued(parent), "{parent:?}");
+        }
+    }
+
+    #[test]
+    fn a_state_that_is_too_long_is_left_behind() {
+        for (length, is_kept) in [(MOST_STATE, true), (MOST_STATE + 1, false)] {
+            // A value has at most 256 bytes.
+            let state = format!("a={},b={}", "x".repeat(253), "x".repeat(length - 258));
+            assert_eq!(state.len(), length);
+            let header = |name: &str| Some(if name == PARENT { SAMPLED } else { state.as_str() });
+            let trace = Traces::continued(header).unwrap();
+            let kept = trace.0.span().span_context().trace_state().header();
+            assert_eq!(kept, if is_kept { &*state } else { "" }, "{length}");
         }
     }
 }
