@@ -162,7 +162,9 @@ impl Entry {
                 Value::Bytes(_) => true,
                 Value::Other => false,
             };
-            if let (true, Some(flag)) = (is_set, short_flag(number)) {
+            if let (true, Some(flag)) = (is_set, short_flag(number))
+                && !self.flags.contains(&flag)
+            {
                 self.flags.push(flag);
             }
             Ok(())
@@ -280,11 +282,12 @@ impl Scalar<'_> {
         }
     }
 
-    /// A count; a number below zero, with a fraction, or beyond what a double holds exactly is none.
+    /// A count; a number below zero, with a fraction, or of over 32 bits is none. An answer of a backend says its tokens as it
+    /// likes, and a few huge ones must not make a sum too large for the store, which would then take no event any more.
     fn count(&self) -> Option<u64> {
-        const EXACT: f64 = 9_007_199_254_740_992.0;
+        const MOST: f64 = u32::MAX as f64;
         match self {
-            Self::Number(number) if (0.0..=EXACT).contains(number) && number.fract() == 0.0 => {
+            Self::Number(number) if (0.0..=MOST).contains(number) && number.fract() == 0.0 => {
                 Some(*number as u64)
             }
             _ => None,

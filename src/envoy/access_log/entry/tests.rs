@@ -235,6 +235,37 @@ fn strange_values_are_bounded() {
 }
 
 #[test]
+fn a_count_is_as_large_as_any_real_one_and_no_larger() {
+    for (number, count) in [
+        (0.0, Some(0)),
+        (4_294_967_295.0, Some(4_294_967_295)),
+        (4_294_967_296.0, None),
+        // A backend says this of its own answer, and a thousand of these are too many for a column of 64 bits.
+        (9_007_199_254_740_992.0, None),
+        (-1.0, None),
+        (0.5, None),
+        (f64::NAN, None),
+        (f64::INFINITY, None),
+    ] {
+        let mut entry = whole();
+        let tokens = [("tokens", Kind::NumberValue(number))];
+        entry.common_properties.as_mut().unwrap().metadata = Some(metadata(&[("latchkey", &tokens)]));
+        assert_eq!(only(entry).total_tokens, count, "{number}");
+    }
+}
+
+#[test]
+fn a_flag_that_is_set_again_and_again_is_told_once() {
+    // `response_flags` of `common_properties`, with `upstream_connection_failure: true` a thousand times.
+    let flags = [6 << 3, 1].repeat(1_000);
+    let mut found = Entry::default();
+    found
+        .response_flags(&flags, Span::whole(&flags).unwrap())
+        .unwrap();
+    assert_eq!(found.flags, ["UF"]);
+}
+
+#[test]
 fn an_empty_entry_is_no_event_and_an_entry_of_nothing_but_its_kind_is_one() {
     let batch = read_all(&message(vec![HttpAccessLogEntry::default()]));
     assert_eq!((batch.events.len(), batch.other_entries), (0, 1));
