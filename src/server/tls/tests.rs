@@ -283,6 +283,39 @@ async fn files_that_cannot_be_used_are_named_and_change_nothing() {
 }
 
 #[tokio::test]
+async fn a_file_that_hangs_holds_up_nobody_else() {
+    const HANGS: Duration = Duration::from_secs(20);
+    let listener = Listener::new(&Authority::new().server(YEAR), None);
+    let tls = Arc::new(listener.open(H2).unwrap());
+    let (vitals, stop) = (Vitals::new(), CancellationToken::new());
+    watch::spawn(tls, FileWatch::new(listener.files.all().cloned()), &vitals, &stop);
+    // A pipe: whoever reads it waits for its writer.
+    let pipe = listener.files.key_file.clone();
+    fs::remove_file(&pipe).unwrap();
+    assert!(
+        std::process::Command::new("mkfifo")
+            .arg(&pipe)
+            .status()
+            .unwrap()
+            .success()
+    );
+    let (is_read, reading) = tokio::sync::oneshot::channel();
+    let (goes_on, going_on) = std::sync::mpsc::channel();
+    let writer = tokio::task::spawn_blocking(move || {
+        let writer = fs::OpenOptions::new().write(true).open(pipe).unwrap();
+        is_read.send(()).unwrap();
+        let goes_on = going_on.recv_timeout(HANGS).is_ok();
+        drop(writer);
+        goes_on
+    });
+    reading.await.unwrap();
+    goes_on.send(()).unwrap();
+    assert!(writer.await.unwrap(), "the runtime waited for the file");
+    stop.cancel();
+    vitals.join(HANGS).await;
+}
+
+#[tokio::test]
 async fn plaintext_is_closed_without_an_answer() {
     let listener = Listener::new(&Authority::new().server(YEAR), None);
     let tls = listener.open(H2_AND_HTTP_1).unwrap();

@@ -18,7 +18,12 @@ pub(super) fn spawn(tls: Arc<Tls>, mut files: FileWatch, vitals: &Vitals, stop: 
                 () = stopped.cancelled() => return Ok(()),
                 () = files.changed() => {}
             }
-            reload(&tls);
+            // A network file system that hangs must not hold a thread of the runtime.
+            let tls = Arc::clone(&tls);
+            tokio::select! {
+                () = stopped.cancelled() => return Ok(()),
+                done = tokio::task::spawn_blocking(move || reload(&tls)) => done?,
+            }
         }
     });
 }
