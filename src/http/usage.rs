@@ -1,16 +1,19 @@
 //! `/api/v1/usage`: who used what, how much, how long, and what failed; as JSON, or as CSV where that is asked for.
 
+mod csv;
+
 use std::time::{Duration, UNIX_EPOCH};
 
 use axum::Json;
 use axum::extract::State;
 use axum::response::{IntoResponse, Response};
-use http::{HeaderMap, HeaderValue, header};
+use http::{HeaderMap, Uri};
 use serde::Serialize;
 use utoipa::{IntoParams, ToSchema};
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
+use self::csv::{csv, link, wants_csv};
 use super::app::App;
 use super::error::{ApiError, Common};
 use super::operation::{May, ReadUsage};
@@ -250,11 +253,12 @@ struct EventsAnswer {
 #[utoipa::path(
     get, path = "/api/v1/usage", tag = "Usage", operation_id = "getUsage", security(("bearer" = ["read:usage"])),
     params(Which, Grouped),
-    responses((status = 200, description = "Sums, also as CSV", content((UsageAnswer = "application/json"), (String = "text/csv"))), Common)
+    responses((status = 200, description = "Sums, also as CSV, whose `Link` names the next page", content((UsageAnswer = "application/json"), (String = "text/csv"))), Common)
 )]
 async fn totals(
     _: May<ReadUsage>,
     State(app): State<App>,
+    uri: Uri,
     headers: HeaderMap,
     query: QueryPairs,
 ) -> Result<Response, ApiError> {
@@ -274,7 +278,8 @@ async fn totals(
     let rows = app.usage.totals(&filter, &by, size + 1, offset).await?;
     let (rows, has_more) = page(rows, size);
     if wants_csv(&headers) {
-        return csv(&rows);
+        let next = (offset + u64::from(size)).to_string();
+        return csv(&rows, link(&uri, "offset", has_more.then_some(&next)));
     }
     Ok(Json(UsageAnswer {
         usage: rows,
@@ -287,11 +292,12 @@ async fn totals(
 #[utoipa::path(
     get, path = "/api/v1/usage/events", tag = "Usage", operation_id = "getUsageEvents",
     security(("bearer" = ["read:usage"])), params(Which, Page),
-    responses((status = 200, description = "Requests, also as CSV", content((EventsAnswer = "application/json"), (String = "text/csv"))), Common)
+    responses((status = 200, description = "Requests, also as CSV, whose `Link` names the next page", content((EventsAnswer = "application/json"), (String = "text/csv"))), Common)
 )]
 async fn events(
     _: May<ReadUsage>,
     State(app): State<App>,
+    uri: Uri,
     headers: HeaderMap,
     query: QueryPairs,
 ) -> Result<Response, ApiError> {
@@ -311,10 +317,10 @@ async fn events(
     let next = |event: &Event| format!("{}_{}", event.at_ms, event.id.as_str());
     let last = found.get(size as usize - 1).map(next);
     let (events, has_more) = page(found, size);
-    if wants_csv(&headers) {
-        return csv(&events);
-    }
     let next = last.filter(|_| has_more);
+    if wants_csv(&headers) {
+        return csv(&events, link(&uri, "starting_after", next.as_deref()));
+    }
     Ok(Json(EventsAnswer {
         events,
         has_more,
@@ -398,90 +404,4 @@ fn cursor(text: &str) -> Result<(u64, String), ApiError> {
     text.split_once('_')
         .and_then(|(at, id)| Some((at.parse().ok()?, id.to_owned())))
         .ok_or_else(|| ApiError::invalid("starting_after must be the `next` of an answer"))
-}
-
-fn wants_csv(headers: &HeaderMap) -> bool {
-    let accept = headers.get(header::ACCEPT).and_then(|value| value.to_str().ok());
-    accept.is_some_and(|accept| {
-        let mut kinds = accept
-            .split(',')
-            .map(|kind| kind.split(';').next().unwrap_or_default().trim());
-        kinds.find(|kind| matches!(*kind, "text/csv" | "application/json" | "*/*")) == Some("text/csv")
-    })
-}
-
-/// RFC 4180, with a line of names. Only columns that a row has.
-fn csv<T: Serialize>(rows: &[T]) -> Result<Response, ApiError> {
-    let broken =
-        |error: serde_json::Error| ApiError::Internal(format!("a row has no columns: {error}").into());
-    let mut text = String::new();
-    for (number, row) in rows.iter().enumerate() {
-        let serde_json::Value::Object(columns) = serde_json::to_value(row).map_err(broken)? else {
-            return Err(ApiError::Internal("a row has no columns".into()));
-        };
-        if number == 0 {
-            text += &columns.keys().cloned().collect::<Vec<_>>().join(",");
-            text += "\r\n";
-        }
-        let cells: Vec<String> = columns.values().map(cell).collect();
-        text += &cells.join(",");
-        text += "\r\n";
-    }
-    let kind = HeaderValue::from_static("text/csv; charset=utf-8; header=present");
-    Ok(([(header::CONTENT_TYPE, kind)], text).into_response())
-}
-
-fn cell(value: &serde_json::Value) -> String {
-    match value {
-        serde_json::Value::Null => String::new(),
-        serde_json::Value::String(text) => quoted(text),
-        other => other.to_string(),
-    }
-}
-
-/// A text that a spreadsheet would take for a formula is given as a text: a path is chosen by whoever calls.
-fn quoted(text: &str) -> String {
-    let text = match text.chars().next() {
-        Some('=' | '+' | '-' | '@' | '\t' | '\r') => format!("'{text}"),
-        _ => text.to_owned(),
-    };
-    if text.contains(['"', ',', '\r', '\n']) {
-        format!("\"{}\"", text.replace('"', "\"\""))
-    } else {
-        text
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn cells_are_quoted_where_they_must_be_and_never_formulas() {
-        for (text, cell) in [
-            ("plain", "plain"),
-            ("a,b", "\"a,b\""),
-            ("say \"hi\"", "\"say \"\"hi\"\"\""),
-            ("=1+1", "'=1+1"),
-            ("-1,2", "\"'-1,2\""),
-            ("", ""),
-        ] {
-            assert_eq!(quoted(text), cell, "{text}");
-        }
-    }
-
-    #[test]
-    fn csv_is_for_who_prefers_it() {
-        for (accept, csv) in [
-            ("text/csv", true),
-            ("text/csv, application/json", true),
-            ("application/json, text/csv", false),
-            ("*/*", false),
-            ("text/html", false),
-        ] {
-            let headers = HeaderMap::from_iter([(header::ACCEPT, HeaderValue::from_static(accept))]);
-            assert_eq!(wants_csv(&headers), csv, "{accept}");
-        }
-        assert!(!wants_csv(&HeaderMap::new()));
-    }
 }
