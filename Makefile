@@ -53,6 +53,8 @@ bench: ## CPU of one Check beside a stock tonic service, and time and instructio
 	@python3 scripts/bench_keys.py
 	@python3 scripts/bench_guard.py
 	$(call stage,time,cargo bench --locked --bench check -- --quiet)
+	$(call stage,guard,cargo bench --locked --bench guard -- --quiet)
+	$(call stage,usage,cargo bench --locked --bench usage)
 	$(call stage,instructions,scripts/instructions.py)
 
 fuzz: ## Every fuzz target for FUZZ_SECONDS, 60 unless told otherwise (FUZZ_TARGETS='path codec' for some)
