@@ -94,7 +94,14 @@ async fn one_key_and_the_list_have_every_documented_field_and_never_the_secret()
         "status",
         "type",
     ];
-    let mut detailed = [&listed[..], &["organization_id", "user_id", "verification_count"]].concat();
+    let more = [
+        "last_used_on",
+        "organization_id",
+        "use_count",
+        "user_id",
+        "verification_count",
+    ];
+    let mut detailed = [&listed[..], &more[..]].concat();
     detailed.sort_unstable();
     assert_eq!(names(&answer.body["api_key"]), detailed);
     assert_eq!(answer.body["api_key"]["created_by"], "token:all");
