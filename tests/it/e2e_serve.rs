@@ -193,7 +193,11 @@ fn patient(shape: Shape) -> (Home, &'static [(&'static str, &'static str)]) {
         )],
         Shape::EnvoyGateway => &[
             HEALTH,
-            (" timeout: 10s", " timeout: 15s"),
+            // That of ext_authz: the comment stands behind no other.
+            (
+                " timeout: 10s\n                # perRetry",
+                " timeout: 15s\n                # perRetry",
+            ),
             ("max_interval: 10s", "max_interval: 15s"),
         ],
     };
