@@ -18,7 +18,7 @@ use super::event::Event;
 use super::ledger::Ledger;
 use super::metrics::UsageMetrics;
 use super::monitor::Monitor;
-use super::spool::Spool;
+use super::spool::{Kept, Spool};
 use super::store::{Batch, UsageStore};
 
 /// Events in memory that are not written yet, in bytes. The stream that brings more waits.
@@ -33,6 +33,9 @@ const WRITE_LIMIT: Duration = Duration::from_secs(3);
 
 /// How long the store is left alone after it has not taken a batch; what comes meanwhile goes to the spool at once.
 const PAUSE: Duration = Duration::from_secs(1);
+
+/// How often a store that is well may refuse a batch before it is set aside.
+const MOST_REFUSALS: u32 = 3;
 
 /// Minutes whose total may still grow.
 const MINUTES_OPEN: usize = 16;
@@ -86,6 +89,8 @@ impl Recorder {
             made: BTreeMap::new(),
             changed: BTreeSet::new(),
             away_until: None,
+            spool_rests_until: None,
+            refusals: 0,
         };
         (recorder, writing)
     }
@@ -151,6 +156,9 @@ pub struct Writing {
     made: BTreeMap<Minute, u64>,
     changed: BTreeSet<Minute>,
     away_until: Option<Instant>,
+    /// Until when the spool is left alone, and how often the store has refused its first batch.
+    spool_rests_until: Option<Instant>,
+    refusals: u32,
 }
 
 impl Writing {
@@ -165,7 +173,11 @@ impl Writing {
             tokio::select! {
                 biased;
                 () = stop.cancelled() => break,
-                _ = flush.tick() => self.flush().await,
+                _ = flush.tick() => {
+                    self.flush().await;
+                    // However long that took, the queue is read now.
+                    flush.reset();
+                }
                 event = self.queued.recv() => self.add(event).await,
                 _ = housekeeping.tick() => self.keep_house().await,
             }
@@ -294,38 +306,70 @@ impl Writing {
 
     /// Writes one batch of those that wait.
     async fn write_spooled(&mut self) {
-        if self.spool.bytes() == 0 {
+        if self.spool.bytes() == 0 || self.spool_rests_until.is_some_and(|until| Instant::now() < until) {
             return;
         }
+        self.spool_rests_until = None;
         let kept = match self.spool.oldest() {
             Ok(Some(kept)) => kept,
             Ok(None) => return,
-            Err(error) => {
-                warn!(%error, "usage that waits on disk cannot be read");
-                self.away_until = Some(Instant::now() + PAUSE);
-                return;
-            }
+            Err(error) => return self.rest_spool("usage that waits on disk cannot be read", &error),
         };
-        if kept.broken > 0 {
-            error!(lines = kept.broken, "usage on disk is broken, and is lost");
-            self.recorder.metrics.dropped(kept.broken);
-        }
         let batch = Batch {
             events: kept.events.clone(),
             made: Vec::new(),
         };
         match timeout(WRITE_LIMIT, self.store.write(&batch)).await {
             Ok(Ok(written)) => {
+                self.away_until = None;
+                self.refusals = 0;
                 self.recorder.metrics.written(written.new, written.known);
-                if let Err(error) = self.spool.remove(&kept) {
-                    warn!(%error, "usage that was written stays on disk, and will be written again");
-                    self.away_until = Some(Instant::now() + PAUSE);
+                match self.spool.remove(&kept) {
+                    Ok(()) if kept.broken > 0 => {
+                        error!(lines = kept.broken, "usage on disk was broken, and is lost");
+                        self.recorder.metrics.dropped(kept.broken);
+                    }
+                    Ok(()) => {}
+                    // It then comes again, and counts once.
+                    Err(error) => self.rest_spool("usage that was written stays on disk", &error),
                 }
             }
+            Ok(Err(error)) if self.store_takes_changes().await => self.refused(&kept, &error.to_string()),
             Ok(Err(error)) => self.is_away(&error.to_string()),
             Err(_) => self.is_away("no answer in time"),
         }
         self.recorder.metrics.spool_bytes(self.spool.bytes());
+    }
+
+    /// Whether the store is there and can be written. Settles nothing.
+    async fn store_takes_changes(&self) -> bool {
+        matches!(
+            timeout(WRITE_LIMIT, self.store.settle(Minute(0))).await,
+            Ok(Ok(_))
+        )
+    }
+
+    /// The store is well and does not take this batch. One that is never taken must not keep all others waiting.
+    fn refused(&mut self, kept: &Kept, error: &str) {
+        self.refusals += 1;
+        if self.refusals < MOST_REFUSALS {
+            return self.rest_spool("the store refuses usage that waits on disk", &error);
+        }
+        self.refusals = 0;
+        let events = u64::try_from(kept.events.len()).unwrap_or(u64::MAX);
+        match self.spool.set_aside(kept) {
+            Ok(place) => {
+                self.recorder.metrics.dropped(events);
+                error!(error, events, file = %place.display(), "usage that the store refuses was set aside, and is not counted");
+            }
+            Err(cause) => self.rest_spool("usage that the store refuses cannot be set aside", &cause),
+        }
+    }
+
+    /// Leaves the spool alone for a moment: something is wrong with it, and not with the store.
+    fn rest_spool(&mut self, what: &str, error: &dyn std::fmt::Display) {
+        warn!(%error, "{what}");
+        self.spool_rests_until = Some(Instant::now() + PAUSE);
     }
 
     async fn keep_house(&mut self) {
@@ -363,6 +407,7 @@ impl Writing {
             while let Ok(event) = self.queued.try_recv() {
                 self.add(Some(event)).await;
             }
+            self.flush().await;
         }
     }
 

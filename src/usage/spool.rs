@@ -139,6 +139,14 @@ impl Spool {
         Ok(())
     }
 
+    /// Keeps a batch that is not to be written, for people to look at; tells where.
+    pub(super) fn set_aside(&mut self, kept: &Kept) -> io::Result<PathBuf> {
+        let place = kept.path.with_extension("refused");
+        fs::rename(&kept.path, &place)?;
+        self.bytes = self.bytes.saturating_sub(kept.bytes);
+        Ok(place)
+    }
+
     /// The files that are whole, the oldest first. A folder that is not there has none.
     fn files(&self) -> Vec<PathBuf> {
         let entries = fs::read_dir(&self.folder).into_iter().flatten();

@@ -13,6 +13,9 @@ use super::*;
 
 const LIMIT: Duration = Duration::from_secs(10);
 
+/// The name of a key whose events the store never takes.
+const POISON: &str = "poison";
+
 /// A store that can be away: it then refuses, or does not answer.
 #[derive(Default)]
 struct Fake {
@@ -47,6 +50,9 @@ impl UsageStore for Fake {
             if self.refuses.load(Ordering::SeqCst) {
                 return Err(UsageStoreError("away".into()));
             }
+            if batch.events.iter().any(|event| &*event.key_name == POISON) {
+                return Err(UsageStoreError("no such batch".into()));
+            }
             for event in &batch.events {
                 *self
                     .events
@@ -64,7 +70,15 @@ impl UsageStore for Fake {
     }
 
     fn settle(&self, _: Minute) -> Doing<'_, Settled> {
-        Box::pin(async { Ok(Settled { missing: 0 }) })
+        Box::pin(async {
+            if self.hangs.load(Ordering::SeqCst) {
+                std::future::pending::<()>().await;
+            }
+            if self.refuses.load(Ordering::SeqCst) {
+                return Err(UsageStoreError("away".into()));
+            }
+            Ok(Settled { missing: 0 })
+        })
     }
 
     fn expire(&self, _: u64, _: u64) -> Doing<'_, bool> {
@@ -232,4 +246,30 @@ async fn what_a_full_spool_cannot_keep_is_counted() {
         assert!(metrics.contains(line), "{line} in {metrics}");
     }
     test.end().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_batch_that_is_never_taken_keeps_no_other_waiting() {
+    let test = Test::start(Fake::default());
+    test.recorder
+        .take(vec![Event {
+            key_name: POISON.into(),
+            ..event(1_000_000)
+        }])
+        .await;
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    test.take(0..10).await;
+    test.until(10).await;
+    tokio::time::sleep(Duration::from_secs(10)).await;
+    test.take(10..20).await;
+    test.until(20).await;
+    let (_, folder) = test.end().await;
+    let left: Vec<_> = std::fs::read_dir(folder.path().join("spool"))
+        .unwrap()
+        .map(|entry| entry.unwrap().path())
+        .collect();
+    assert!(
+        matches!(&left[..], [file] if file.extension().is_some_and(|extension| extension == "refused")),
+        "{left:?}"
+    );
 }
