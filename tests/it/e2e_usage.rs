@@ -16,7 +16,7 @@ use crate::support::{
 const ARRIVAL: Duration = Duration::from_secs(30);
 
 /// Requests of the test that counts; `USAGE_REQUESTS` chooses another number.
-const REQUESTS: usize = 2_000;
+const REQUESTS: usize = 1_000;
 const CLIENTS: usize = 4;
 
 /// Asks the usage API.
