@@ -1,3 +1,5 @@
+//! The recorder on paused time, before a store that refuses, hangs, or never takes a batch.
+
 use std::collections::BTreeMap;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};

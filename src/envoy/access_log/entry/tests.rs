@@ -1,3 +1,5 @@
+//! Entries as Envoy sends them, made by prost and read by hand; and what no Envoy would send.
+
 use proptest::prelude::*;
 use prost::Message as _;
 use prost_types::value::Kind;
